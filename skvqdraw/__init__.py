@@ -1,0 +1,9 @@
+"""Discrete, sequential representation learning with scikit-learn's API."""
+
+from ._codes import pack_codes, unpack_codes
+from ._vqdraw import VQDRAW
+from .io import load
+
+__all__ = ["VQDRAW", "load", "pack_codes", "unpack_codes"]
+
+__version__ = "0.1.0"

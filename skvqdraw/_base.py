@@ -1,0 +1,285 @@
+"""What all estimators of codes share."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._codes import check_codes, codes_dtype, feature_names, from_one_hot, one_hot
+from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted
+
+# Rows whose reconstructions are held at a time where only their errors are wanted.
+_SCORED_ROWS = 4096
+
+
+class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base class of estimators that turn each row into a sequence of integers.
+
+    A subclass implements `fit`, `_encode` and `_decode`, has parameters `n_stages`, `n_options`
+    and `encoding`, and sets `mean_` and `code_usage_` when it is fitted.
+    """
+
+    _parameter_constraints: dict = {
+        "encoding": [StrOptions({"onehot", "onehot-dense", "ordinal"})],
+    }
+
+    def _encode(self, X):
+        """Return the codes (n_samples, n_stages) of valid rows, in bounded memory."""
+        raise NotImplementedError
+
+    def _decode(self, codes):
+        """Return the reconstructions (n_samples, n_features) of valid codes or prefixes."""
+        raise NotImplementedError
+
+    @property
+    def _code_shape(self):
+        """Stages and options of the fitted model, whatever the parameters say by now."""
+        return self.code_usage_.shape
+
+    def _validate_X(self, X, *, reset):
+        """Return X as a 2-D array of finite numbers, uncopied and in its own dtype."""
+        if getattr(X, "ndim", 2) > 2:
+            raise ValueError(
+                f"X must be a 2-D array; got an array of shape {tuple(X.shape)}. Flatten images "
+                "first: X.reshape(len(X), -1)."
+            )
+        return validate_data(self, X, reset=reset)
+
+    def encode(self, X):
+        """Return the code of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to encode; a memory map is read piece by piece.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_stages)
+            Integers in ``[0, n_options)``, in the smallest unsigned dtype that holds them. They
+            do not depend on which other rows are encoded in the same call.
+        """
+        check_is_fitted(self)
+        return self._encode(self._validate_X(X, reset=False))
+
+    def decode(self, codes):
+        """Return the reconstruction of each code, or of a prefix of it.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_prefix)
+            The first ``n_prefix <= n_stages`` integers of each code: the more, the finer. No
+            column at all gives the mean of the training data.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the training data; float64 if these were float64, else float32.
+
+        Raises
+        ------
+        ValueError
+            If `codes` is not a 2-D array of integers in ``[0, n_options)`` of at most
+            ``n_stages`` columns.
+        """
+        check_is_fitted(self)
+        n_stages, n_options = self._code_shape
+        return self._decode(check_codes(codes, n_options, max_stages=n_stages))
+
+    def transform(self, X):
+        """Return the codes of rows as features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        Z : sparse or dense array
+            With ``encoding="onehot"`` a CSR matrix of shape (n_samples, n_stages * n_options) of
+            float32, a single 1 in each block of `n_options` columns; with ``"onehot-dense"`` the
+            same as an ndarray; with ``"ordinal"`` the integers themselves, shape
+            (n_samples, n_stages).
+        """
+        check_is_fitted(self)
+        wanted = dense_output_wanted(self)
+        if wanted and self.encoding == "onehot":
+            raise ValueError(
+                f"{wanted} output does not support sparse data. Set encoding='onehot-dense' or "
+                f"encoding='ordinal' to output {wanted} data frames, or go back to arrays with "
+                "set_output(transform='default')."
+            )
+        codes = self.encode(X)
+        if self.encoding == "ordinal":
+            return codes
+        Z = one_hot(codes, self._code_shape[1])
+        return Z.toarray() if self.encoding == "onehot-dense" else align_sparse_interface(Z)
+
+    def inverse_transform(self, Z):
+        """Return the reconstructions of transformed rows.
+
+        Parameters
+        ----------
+        Z : {array-like, sparse matrix}
+            What `transform` returns under the present `encoding`.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the training data.
+
+        Raises
+        ------
+        ValueError
+            If `Z` has another width, or a row that is not one-hot.
+        """
+        check_is_fitted(self)
+        n_stages, n_options = self._code_shape
+        if self.encoding == "ordinal":
+            return self._decode(check_codes(Z, n_options, n_stages=n_stages))
+        Z = check_array(Z, accept_sparse="csr", input_name="Z")
+        return self._decode(from_one_hot(Z, n_stages, n_options))
+
+    def reconstruct(self, X):
+        """Return what is left of rows after encoding and decoding.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+            ``decode(encode(X))``.
+        """
+        return self._decode(self.encode(X))
+
+    def score_samples(self, X):
+        """Return minus the squared error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to encode.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            Minus the mean over features of the squared error, in the squared units of X.
+        """
+        check_is_fitted(self)
+        X = self._validate_X(X, reset=False)
+        scores = np.empty(len(X))
+        for start in range(0, len(X), _SCORED_ROWS):
+            rows = X[start : start + _SCORED_ROWS]
+            error = self._decode(self._encode(rows)).astype(np.float64) - rows
+            scores[start : start + _SCORED_ROWS] = -np.square(error).mean(axis=1)
+        return scores
+
+    def score(self, X, y=None):
+        """Return minus the mean squared error of the reconstructions: higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows to encode.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            The mean of `score_samples`.
+        """
+        return float(self.score_samples(X).mean())
+
+    def sample_codes(self, n_samples=1, *, random_state=None):
+        """Draw codes in which every option is as likely as any other.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of codes.
+        random_state : int, RandomState instance or None, default=None
+            The seed belongs to the call: the same int gives the same codes.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_stages)
+            Integers in ``[0, n_options)``.
+        """
+        check_is_fitted(self)
+        n_stages, n_options = self._code_shape
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
+        codes = check_random_state(random_state).randint(n_options, size=(n_samples, n_stages))
+        return codes.astype(codes_dtype(n_options))
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Generate rows by decoding random codes.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            The seed belongs to the call: the same int gives the same rows.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the training data.
+        """
+        return self._decode(self.sample_codes(n_samples, random_state=random_state))
+
+    def save(self, path):
+        """Write the fitted model to one ``.safetensors`` file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; an existing file is replaced.
+
+        See Also
+        --------
+        skvqdraw.load : Reads it, on any machine.
+        """
+        from .io import save
+
+        check_is_fitted(self)
+        save(self, path)
+
+    @property
+    def _n_features_out(self):
+        n_stages, n_options = self._code_shape
+        return n_stages if self.encoding == "ordinal" else n_stages * n_options
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the features that `transform` makes.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only checked against the names seen in `fit`.
+
+        Returns
+        -------
+        names : ndarray of str
+            ``vqdraw_s{stage}_o{option}``, or ``vqdraw_s{stage}`` with ``encoding="ordinal"``,
+            counted from 0.
+        """
+        super().get_feature_names_out(input_features)
+        n_stages, n_options = self._code_shape
+        return feature_names(
+            type(self).__name__.lower(),
+            n_stages,
+            None if self.encoding == "ordinal" else n_options,
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Codes are integers and one-hot features float32, whatever X was.
+        tags.transformer_tags.preserves_dtype = []
+        return tags

@@ -1,0 +1,207 @@
+"""Integer codes, and everything that can be said of them without a network.
+
+Axes: N samples, S stages, K options.
+"""
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["pack_codes", "unpack_codes"]
+
+
+def codes_dtype(n_options):
+    """Return the smallest unsigned integer dtype that holds codes below `n_options`."""
+    return np.min_scalar_type(n_options - 1)
+
+
+def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
+    """Return `codes` as an (N, S) array of the smallest dtype, or say what is wrong with it.
+
+    `n_stages` asks for exactly that many columns, `max_stages` for a prefix of that many.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim != 2:
+        raise ValueError(
+            "codes must be a 2-D array of shape (n_samples, n_stages); got an array of shape "
+            f"{codes.shape}. A single code is codes.reshape(1, -1)."
+        )
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(
+            f"codes must be integers in [0, {n_options}); got dtype {codes.dtype}. Codes come "
+            "from encode, or from codes.astype(int)."
+        )
+    if n_stages is not None and codes.shape[1] != n_stages:
+        raise ValueError(f"codes must have {n_stages} columns; got {codes.shape[1]}.")
+    if max_stages is not None and codes.shape[1] > max_stages:
+        raise ValueError(
+            f"codes must have at most {max_stages} columns, one for each stage; "
+            f"got {codes.shape[1]}."
+        )
+    wrong = (codes < 0) | (codes >= n_options)
+    if wrong.any():
+        row, stage = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"codes must be integers in [0, {n_options}); got {codes[row, stage]} at row {row}, "
+            f"stage {stage}."
+        )
+    return codes.astype(codes_dtype(n_options), copy=False)
+
+
+def one_hot(codes, n_options):
+    """Return codes (N, S) as a CSR array (N, S * K) of float32 ones."""
+    n_samples, n_stages = codes.shape
+    n_ones = codes.size
+    index_dtype = np.int32 if max(n_ones, n_stages * n_options) < 2**31 else np.int64
+    columns = codes + n_options * np.arange(n_stages, dtype=index_dtype)
+    return sparse.csr_array(
+        (
+            np.ones(n_ones, dtype=np.float32),
+            columns.astype(index_dtype, copy=False).ravel(),
+            np.arange(0, n_ones + 1, n_stages, dtype=index_dtype),
+        ),
+        shape=(n_samples, n_stages * n_options),
+    )
+
+
+def from_one_hot(Z, n_stages, n_options):
+    """Return the codes of one-hot rows Z (N, S * K), sparse or dense."""
+    Z = sparse.csr_array(Z)
+    if Z.shape[1] != n_stages * n_options:
+        raise ValueError(
+            f"Z must have n_stages * n_options = {n_stages * n_options} columns; got {Z.shape[1]}."
+        )
+    Z.eliminate_zeros()
+    Z.sort_indices()
+    expected = np.arange(n_stages, dtype=Z.indices.dtype)
+    wrong = np.diff(Z.indptr) != n_stages
+    if not wrong.any():
+        stages, codes = np.divmod(Z.indices.reshape(-1, n_stages), n_options)
+        wrong = ((stages != expected) | (Z.data.reshape(-1, n_stages) != 1)).any(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f"each row of Z must be one-hot: a single 1 in each of {n_stages} blocks of "
+            f"{n_options} columns, as transform returns it; row {np.argmax(wrong)} is not."
+        )
+    return codes.astype(codes_dtype(n_options))
+
+
+def _bits_per_stage(n_options):
+    if n_options < 2:
+        raise ValueError(f"n_options must be at least 2; got {n_options}.")
+    return int(n_options - 1).bit_length()
+
+
+def pack_codes(codes, n_options):
+    """Pack integer codes into bytes, without a gap between stages.
+
+    Each stage takes ``ceil(log2(n_options))`` bits, most significant bit first; each row is
+    padded with zeros to whole bytes. Ten stages of 64 options take 8 bytes a row.
+
+    Parameters
+    ----------
+    codes : array-like of shape (n_samples, n_stages)
+        Integers in ``[0, n_options)``, as ``encode`` returns them.
+    n_options : int
+        Number of options per stage, at least 2.
+
+    Returns
+    -------
+    packed : ndarray of shape (n_samples, n_bytes), dtype uint8
+        ``n_bytes = ceil(n_stages * ceil(log2(n_options)) / 8)``.
+
+    Raises
+    ------
+    ValueError
+        If `codes` is not a 2-D array of integers in ``[0, n_options)``.
+
+    See Also
+    --------
+    unpack_codes : The inverse.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw import pack_codes
+    >>> pack_codes(np.array([[1, 2, 3], [63, 0, 63]]), n_options=64)
+    array([[  4,  32, 192],
+           [252,  15, 192]], dtype=uint8)
+    """
+    n_bits = _bits_per_stage(n_options)
+    codes = check_codes(codes, n_options)
+    shifts = np.arange(n_bits - 1, -1, -1, dtype=codes.dtype)
+    bits_NSb = (codes[:, :, None] >> shifts) & codes.dtype.type(1)
+    return np.packbits(bits_NSb.reshape(len(codes), -1).astype(bool), axis=1)
+
+
+def unpack_codes(packed, n_stages, n_options):
+    """Unpack bytes written by `pack_codes` into integer codes.
+
+    Parameters
+    ----------
+    packed : array-like of shape (n_samples, n_bytes), dtype uint8
+        Rows as `pack_codes` returns them.
+    n_stages : int
+        Number of stages of each code.
+    n_options : int
+        Number of options per stage, at least 2.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_stages)
+        Integers in ``[0, n_options)``, in the smallest unsigned dtype that holds them.
+
+    Raises
+    ------
+    ValueError
+        If the width of `packed` does not fit `n_stages` and `n_options`, if it is not uint8, or
+        if it holds an integer that is not below `n_options`.
+
+    See Also
+    --------
+    pack_codes : The inverse.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw import unpack_codes
+    >>> packed = np.array([[4, 32, 192], [252, 15, 192]], dtype=np.uint8)
+    >>> unpack_codes(packed, n_stages=3, n_options=64)
+    array([[ 1,  2,  3],
+           [63,  0, 63]], dtype=uint8)
+    """
+    n_bits = _bits_per_stage(n_options)
+    packed = np.asarray(packed)
+    n_bytes = -(-n_stages * n_bits // 8)
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != n_bytes:
+        raise ValueError(
+            f"packed must be a uint8 array of shape (n_samples, {n_bytes}) for {n_stages} stages "
+            f"of {n_options} options; got shape {packed.shape}, dtype {packed.dtype}."
+        )
+    bits_NSb = np.unpackbits(packed, axis=1, count=n_stages * n_bits).reshape(
+        len(packed), n_stages, n_bits
+    )
+    place_values = 1 << np.arange(n_bits - 1, -1, -1, dtype=np.uint64)
+    return check_codes((bits_NSb * place_values).sum(axis=2, dtype=np.uint64), n_options)
+
+
+def option_frequencies(codes, n_options):
+    """Return the share of rows that use each option, (S, K); each stage sums to 1."""
+    n_stages = codes.shape[1]
+    cells = codes + n_options * np.arange(n_stages)
+    counts = np.bincount(cells.ravel(), minlength=n_stages * n_options)
+    return counts.reshape(n_stages, n_options) / len(codes)
+
+
+def entropy_bits(frequencies_SK):
+    """Return the sum over stages of the marginal entropy of the options, in bits."""
+    p = np.asarray(frequencies_SK, dtype=np.float64)
+    return float(-(p * np.log2(np.where(p > 0, p, 1))).sum())
+
+
+def feature_names(prefix, n_stages, n_options=None):
+    """Return names of one-hot columns, or of stages when `n_options` is None."""
+    if n_options is None:
+        names = [f"{prefix}_s{stage}" for stage in range(n_stages)]
+    else:
+        names = [f"{prefix}_s{s}_o{k}" for s in range(n_stages) for k in range(n_options)]
+    return np.asarray(names, dtype=object)

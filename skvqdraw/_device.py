@@ -1,0 +1,33 @@
+"""Where and how precisely to compute."""
+
+import torch
+
+
+def resolve_device(device):
+    """Return the torch device for "auto" (CUDA, then MPS, then CPU) or for a name."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device must be 'auto' or a device that PyTorch can use here, such as 'cpu', 'cuda' "
+            f"or 'cuda:1'; got {device!r} ({str(error).splitlines()[0]})."
+        ) from error
+    return resolved
+
+
+def trains_in_bf16(device):
+    """Whether matrix products in bfloat16 run natively, not emulated, on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    # get_capabilities is missing from older PyTorch: float32 is always right there, only slower.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,27 @@
+"""The only file that touches names that scikit-learn keeps private.
+
+They are what gives our errors scikit-learn's own wording. When one of them moves or becomes
+public, this is the one place to change.
+"""
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils._sparse import _align_api_if_sparse as align_sparse_interface
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "align_sparse_interface",
+    "check_sample_weight",
+    "dense_output_wanted",
+    "fit_context",
+]
+
+
+def dense_output_wanted(estimator):
+    """Return "pandas" or "polars" if `set_output` asked for it, else None."""
+    wanted = _get_output_config("transform", estimator=estimator)["dense"]
+    return None if wanted == "default" else wanted

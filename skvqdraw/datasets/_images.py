@@ -1,0 +1,97 @@
+"""Image data sets: rows are flattened images."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import fetch_openml, get_data_home, load_digits
+from sklearn.utils import Bunch
+
+
+def load_digits_images():
+    """Load scikit-learn's bundled digits, scaled to [0, 1]. Nothing is downloaded.
+
+    Returns
+    -------
+    digits : Bunch
+        `data` of shape (1797, 64), float32 in [0, 1]; `target` of shape (1797,); `image_shape`,
+        (8, 8).
+
+    See Also
+    --------
+    fetch_mnist : 70,000 larger digits.
+
+    Examples
+    --------
+    >>> from skvqdraw.datasets import load_digits_images
+    >>> digits = load_digits_images()
+    >>> digits.data.shape, digits.image_shape
+    ((1797, 64), (8, 8))
+    """
+    digits = load_digits()
+    data = (digits.data / 16).astype(np.float32)
+    return Bunch(data=data, target=digits.target, image_shape=(8, 8))
+
+
+def fetch_mnist(download_if_missing=True):
+    """Load MNIST: 60,000 training and 10,000 test images of digits.
+
+    The file ``mnist.npz`` (arrays `x_train`, `y_train`, `x_test`, `y_test`) in the folder that the
+    environment variable ``SKVQDRAW_DATA`` names comes first, then scikit-learn's cache of OpenML,
+    then a download into that cache.
+
+    Parameters
+    ----------
+    download_if_missing : bool, default=True
+        Whether to download; if False and MNIST is on neither place, an OSError is raised.
+
+    Returns
+    -------
+    mnist : Bunch
+        `data` of shape (60000, 784) and `data_test` of shape (10000, 784), uint8 in [0, 255];
+        `target` and `target_test`, integers; `image_shape`, (28, 28). In the original order.
+
+    Raises
+    ------
+    OSError
+        If MNIST is not there and may not, or cannot, be downloaded.
+
+    Examples
+    --------
+    >>> from skvqdraw.datasets import fetch_mnist
+    >>> mnist = fetch_mnist()  # doctest: +SKIP
+    >>> mnist.data.shape  # doctest: +SKIP
+    (60000, 784)
+    """
+    folder = os.environ.get("SKVQDRAW_DATA")
+    path = Path(folder) / "mnist.npz" if folder else None
+    if path is not None and path.is_file():
+        with np.load(path) as file:
+            images = np.concatenate([file["x_train"], file["x_test"]])
+            labels = np.concatenate([file["y_train"], file["y_test"]])
+    else:
+        try:
+            images, labels = fetch_openml(
+                "mnist_784",
+                version=1,
+                as_frame=False,
+                return_X_y=True,
+                parser="liac-arff",
+                download_if_missing=download_if_missing,
+            )
+        except OSError as error:
+            looked_in = f"{path}" if path is not None else "SKVQDRAW_DATA, which is not set"
+            raise OSError(
+                f"MNIST was found neither at {looked_in}, nor in scikit-learn's cache "
+                f"({get_data_home()}), nor could it be downloaded ({error}). Put mnist.npz into a "
+                "folder and set SKVQDRAW_DATA to it."
+            ) from error
+    data = images.reshape(len(images), -1).astype(np.uint8)
+    target = labels.astype(np.int64)
+    return Bunch(
+        data=data[:60_000],
+        target=target[:60_000],
+        data_test=data[60_000:],
+        target_test=target[60_000:],
+        image_shape=(28, 28),
+    )

@@ -1,0 +1,59 @@
+"""Parts that several refinement networks share."""
+
+import torch
+from torch import nn
+
+
+class StageMask(nn.Module):
+    """Multiply channels by a learned vector, one for each stage (or round of stages).
+
+    Channels are axis 1. Entries start normal with `mean` and `std`: far enough apart that stages
+    behave differently from the first step on.
+    """
+
+    def __init__(self, n_stages, n_channels, *, mean=1.0, std=0.5):
+        super().__init__()
+        self.weight = nn.Parameter(mean + std * torch.randn(n_stages, n_channels))
+
+    def forward(self, h, stage):
+        return h * self.weight[stage].view(-1, *[1] * (h.ndim - 2))
+
+
+class ConvBlock(nn.Module):
+    """Residual block h + conv1x1(gelu(conv3x3(norm(h)) * mask)) * mask."""
+
+    def __init__(self, n_stages, n_channels):
+        super().__init__()
+        self.norm = group_norm(n_channels)
+        self.conv = nn.Conv2d(n_channels, n_channels, 3, padding=1)
+        self.mask = StageMask(n_stages, n_channels)
+        self.out = nn.Conv2d(n_channels, n_channels, 1)
+        self.out_mask = StageMask(n_stages, n_channels)
+
+    def forward(self, h, stage):
+        inner = nn.functional.gelu(self.mask(self.conv(self.norm(h)), stage))
+        return h + self.out_mask(self.out(inner), stage)
+
+
+class LinearBlock(nn.Module):
+    """Residual block h + linear(gelu(linear(norm(h)) * mask)) * mask."""
+
+    def __init__(self, n_stages, n_channels):
+        super().__init__()
+        self.norm = nn.LayerNorm(n_channels)
+        self.linear = nn.Linear(n_channels, n_channels)
+        self.mask = StageMask(n_stages, n_channels)
+        self.out = nn.Linear(n_channels, n_channels)
+        self.out_mask = StageMask(n_stages, n_channels)
+
+    def forward(self, h, stage):
+        inner = nn.functional.gelu(self.mask(self.linear(self.norm(h)), stage))
+        return h + self.out_mask(self.out(inner), stage)
+
+
+def group_norm(n_channels):
+    """Group normalisation in up to 8 groups.
+
+    Never batch normalisation: it would leak the rest of the mini-batch into the proposals.
+    """
+    return nn.GroupNorm(next(g for g in (8, 4, 2, 1) if n_channels % g == 0), n_channels)

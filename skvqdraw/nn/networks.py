@@ -1,0 +1,196 @@
+"""Refinement networks: `network(x_ND, stage)` returns the round that starts at `stage`.
+
+Axes: N samples, S stages, K options, D features, R basis vectors, C H W image.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .blocks import ConvBlock, LinearBlock, StageMask, group_norm
+from .rounds import DenseRound, FactoredRound
+
+
+def plan_rounds(n_stages, stages_per_round, segment_length=None):
+    """Return (start, stop, segment, position in the segment) of each round after stage 0.
+
+    Stage 0 is a table and belongs to no round. A round ends early at the end of its segment, so
+    that no network evaluation serves two sets of parameters.
+    """
+    segment_length = segment_length or n_stages
+    plan, start, position = [], 1, 0
+    while start < n_stages:
+        segment = start // segment_length
+        stop = min(start + stages_per_round, (segment + 1) * segment_length, n_stages)
+        plan.append((start, stop, segment, position))
+        position = 0 if stop // segment_length > segment else position + 1
+        start = stop
+    return plan
+
+
+class FactoredNetwork(nn.Module):
+    """A table for stage 0, then rounds whose basis a trunk draws from the reconstruction.
+
+    `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`; one is
+    made for each segment. `n_codebooks` stages have static codebooks: the first one always, all
+    of them after a k-means start.
+    """
+
+    def __init__(
+        self,
+        make_trunk,
+        n_features,
+        n_stages,
+        n_options,
+        *,
+        basis_size,
+        stages_per_round,
+        segment_length=None,
+    ):
+        super().__init__()
+        self.plan = {
+            start: (stop, segment, position)
+            for start, stop, segment, position in plan_rounds(
+                n_stages, stages_per_round, segment_length
+            )
+        }
+        rounds_in = {}
+        for _, segment, _ in self.plan.values():
+            rounds_in[segment] = rounds_in.get(segment, 0) + 1
+        self.trunks = nn.ModuleDict({str(seg): make_trunk(n) for seg, n in rounds_in.items()})
+        self.mixing = nn.Parameter(
+            torch.randn(n_stages - 1, n_options, basis_size) * 0.3 / math.sqrt(basis_size)
+        )
+        self.codebooks = nn.Parameter(torch.zeros(1, n_options, n_features))
+
+    @property
+    def feature_order(self):
+        """The order in which the network wants its features, or None for the user's own."""
+        return next((trunk.feature_order for trunk in self.trunks.values()), None)
+
+    def start_from_codebooks(self, codebooks):
+        """Start as this residual quantizer, (T, K, D): T = 1 sets the table of stage 0 only.
+
+        With more than one stage the trunks start silent, so that the network IS the quantizer
+        until it is trained.
+        """
+        self.codebooks = nn.Parameter(torch.as_tensor(codebooks).clone())
+        if len(codebooks) > 1:
+            for trunk in self.trunks.values():
+                nn.init.zeros_(trunk.head.weight)
+                nn.init.zeros_(trunk.head.bias)
+
+    def forward(self, x_ND, stage):
+        if stage == 0:
+            K = self.codebooks.shape[1]
+            return FactoredRound(
+                x_ND, x_ND.new_zeros(*x_ND.shape, 0), x_ND.new_zeros(1, K, 0), self.codebooks[:1]
+            )
+        stop, segment, position = self.plan[stage]
+        basis_NDR = self.trunks[str(segment)](x_ND, position).to(x_ND.dtype)
+        codebooks_TKD = self.codebooks[stage:stop] if len(self.codebooks) > 1 else None
+        return FactoredRound(x_ND, basis_NDR, self.mixing[stage - 1 : stop - 1], codebooks_TKD)
+
+
+class MLPTrunk(nn.Module):
+    """Basis from a multi-layer perceptron: for rows of numbers without a layout."""
+
+    feature_order = None
+
+    def __init__(self, n_rounds, n_features, *, basis_size, hidden_size, n_blocks):
+        super().__init__()
+        self.basis_size = basis_size
+        self.stem = nn.Linear(n_features, hidden_size)
+        self.stem_mask = StageMask(n_rounds, hidden_size)
+        self.blocks = nn.ModuleList(LinearBlock(n_rounds, hidden_size) for _ in range(n_blocks))
+        self.norm = nn.LayerNorm(hidden_size)
+        self.head = nn.Linear(hidden_size, basis_size * n_features)
+
+    def forward(self, x_ND, position):
+        h = self.stem_mask(self.stem(x_ND), position)
+        for block in self.blocks:
+            h = block(h, position)
+        return self.head(F.gelu(self.norm(h))).view(*x_ND.shape, self.basis_size)
+
+
+class ConvTrunk(nn.Module):
+    """Basis from a convolutional network on a grid of patches: for images.
+
+    It works on features in the order of patches (row and column of the patch, then row, column
+    and channel in it): so its input and its output are views, and nothing is ever shuffled.
+    """
+
+    def __init__(
+        self, n_rounds, image_shape, *, basis_size, n_channels, n_blocks, downsampling
+    ):
+        super().__init__()
+        H, W, C = image_shape
+        f = downsampling
+        self.grid = (H // f, W // f)
+        self.patch_size = f * f * C
+        self.basis_size = basis_size
+        self.feature_order = (
+            np.arange(H * W * C)
+            .reshape(H // f, f, W // f, f, C)
+            .transpose(0, 2, 1, 3, 4)
+            .ravel()
+        )
+        self.stem = nn.Conv2d(self.patch_size, n_channels, 3, padding=1)
+        self.position_map = nn.Parameter(torch.zeros(n_channels, *self.grid))
+        self.stem_mask = StageMask(n_rounds, n_channels)
+        self.blocks = nn.ModuleList(ConvBlock(n_rounds, n_channels) for _ in range(n_blocks))
+        self.norm = group_norm(n_channels)
+        self.head = nn.Conv2d(n_channels, self.patch_size * basis_size, 1)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x_ND, position):
+        h = x_ND.view(-1, *self.grid, self.patch_size).permute(0, 3, 1, 2)
+        h = self.stem_mask(self.stem(h) + self.position_map, position)
+        for block in self.blocks:
+            h = block(h, position)
+        h = self.head(F.gelu(self.norm(h)))
+        # Channels are the last axis in memory, and within a channel the basis vectors: no copy.
+        return h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
+
+
+class PaperNetwork(nn.Module):
+    """The MNIST network of the VQ-DRAW paper: dense, one stage per round.
+
+    Halves the image twice, works on that grid, doubles it twice and writes K images; masks
+    (standard normal) follow each layer but the last. Adds a table to the first stage.
+    """
+
+    feature_order = None
+
+    def __init__(self, image_shape, n_stages, n_options):
+        super().__init__()
+        self.image_shape = image_shape
+        self.layers = nn.ModuleList(
+            [
+                nn.Conv2d(1, 32, 3, stride=2, padding=1),
+                nn.Conv2d(32, 64, 3, stride=2, padding=1),
+                nn.Conv2d(64, 128, 3, padding=1),
+                nn.Conv2d(128, 128, 3, padding=1),
+                nn.Conv2d(128, 64, 3, padding=1),
+                nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1),
+                nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1),
+            ]
+        )
+        self.masks = nn.ModuleList(
+            StageMask(n_stages, layer.out_channels, mean=0.0, std=1.0) for layer in self.layers
+        )
+        self.head = nn.Conv2d(64, n_options, 3, padding=1)
+        self.output_scale = nn.Parameter(torch.tensor(0.1))
+        self.table = nn.Parameter(torch.zeros(n_options, math.prod(image_shape)))
+
+    def forward(self, x_ND, stage):
+        h = x_ND.view(-1, 1, *self.image_shape)
+        for layer, mask in zip(self.layers, self.masks, strict=True):
+            h = F.relu(mask(layer(h), stage))
+        deltas_NKD = (self.head(h) * self.output_scale).flatten(2)
+        if stage == 0:
+            deltas_NKD = deltas_NKD + self.table
+        return DenseRound(x_ND[:, None] + deltas_NKD)

@@ -1,0 +1,1 @@
+"""The training side: batches, schedule, loop. Knows networks, not estimators."""

@@ -1,0 +1,99 @@
+"""From rows of X to tensors that a network sees, and in which order.
+
+Axes: N rows of a batch, D features.
+"""
+
+import numpy as np
+import torch
+
+# Rows that are turned into float64 at a time where a whole pass over X is needed.
+CHUNK_ROWS = 4096
+
+
+class Preparation:
+    """Centre, divide by one scalar, put features in the network's order; and back.
+
+    Parameters
+    ----------
+    mean_D : ndarray of shape (n_features,)
+        Subtracted from each row; its dtype is that of the rows given back.
+    scale : float
+        One divisor for all features, so that squared errors keep their proportions.
+    feature_order : ndarray of shape (n_features,), default=None
+        The order in which the network wants its features.
+    """
+
+    def __init__(self, mean_D, scale, feature_order=None):
+        self.mean_D = mean_D
+        self.scale = scale
+        self.feature_order = feature_order
+
+    def forward(self, X):
+        """Rows of X as a float32 tensor on the CPU. The difference is taken in float64."""
+        rows_ND = (np.asarray(X, dtype=np.float64) - self.mean_D) / self.scale
+        if self.feature_order is not None:
+            rows_ND = rows_ND[:, self.feature_order]
+        return torch.from_numpy(rows_ND.astype(np.float32))
+
+    def inverse(self, rows_ND):
+        """A tensor of the network's as rows in X's own units."""
+        rows_ND = rows_ND.cpu().numpy().astype(np.float64)
+        if self.feature_order is not None:
+            unordered_ND = np.empty_like(rows_ND)
+            unordered_ND[:, self.feature_order] = rows_ND
+            rows_ND = unordered_ND
+        return (rows_ND * self.scale + self.mean_D).astype(self.mean_D.dtype)
+
+
+def mean_and_scale(X, sample_weight):
+    """Return the weighted mean per feature and the root of the mean variance, in one dtype.
+
+    Two passes in float64 over chunks: X may be a memory map and is never copied whole.
+    """
+    weights = sample_weight / sample_weight.sum()
+    mean_D = np.zeros(X.shape[1])
+    for chunk in _chunks(len(X)):
+        mean_D += weights[chunk] @ X[chunk].astype(np.float64)
+    variance = 0.0
+    with np.errstate(over="ignore"):
+        for chunk in _chunks(len(X)):
+            variance += weights[chunk] @ np.square(X[chunk] - mean_D).mean(axis=1)
+    if not np.isfinite(variance):
+        raise ValueError(
+            "the variance of X is too large for float64; rescale X, for example with "
+            "sklearn.preprocessing.RobustScaler."
+        )
+    scale = float(np.sqrt(variance))
+    if scale <= 10 * np.finfo(np.float64).eps * np.abs(mean_D).max():
+        scale = 1.0  # constant data: what is left is rounding
+    return mean_D.astype(np.result_type(X.dtype, np.float32)), scale
+
+
+def _chunks(n_rows):
+    return (slice(start, start + CHUNK_ROWS) for start in range(0, n_rows, CHUNK_ROWS))
+
+
+def endless_order(rows, batch_size, rng):
+    """Yield arrays of rows for ever: one random order after another, cut into equal batches.
+
+    The order is drawn by a numpy Generator, so it is the same whatever device computes.
+    """
+    batch_size = min(batch_size, len(rows))
+    waiting = rows[:0]
+    while True:
+        while len(waiting) < batch_size:
+            waiting = np.concatenate([waiting, rng.permutation(rows)])
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]
+
+
+def one_pass(rows, batch_size, rng):
+    """Return the batches, as equal as can be, of one pass over the rows in random order."""
+    return np.array_split(rng.permutation(rows), -(-len(rows) // batch_size))
+
+
+def prepared_batches(X, order, sample_weight, preparation, device):
+    """Yield (target_ND, weight_N) for each array of rows in `order`."""
+    for rows in order:
+        weight_N = torch.from_numpy(sample_weight[rows].astype(np.float32))
+        yield preparation.forward(X[rows]).to(device), weight_N.to(device)

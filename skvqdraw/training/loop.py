@@ -1,0 +1,124 @@
+"""The training loop.
+
+Axes: N samples of a batch, S stages, K options.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from .._codes import entropy_bits
+from ..nn.losses import SquaredError
+from ..nn.sequential import accumulate_gradients
+
+MAX_GRADIENT_NORM = 1.0
+
+
+def make_optimizer(network, learning_rate, weight_decay):
+    """Return the optimizer that `train` expects."""
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=weight_decay,
+        fused=True,
+    )
+
+
+def train(
+    network,
+    optimizer,
+    batches,
+    *,
+    n_stages,
+    n_options,
+    schedule,
+    learning_rate,
+    max_steps,
+    max_time,
+    n_records,
+    started,
+    **loss_options,
+):
+    """Train in place; yield a record about `n_records` times over the budget.
+
+    Parameters
+    ----------
+    network, optimizer
+        What is trained, and by what.
+    batches : iterator of (target_ND, weight_N)
+        Tensors on the network's device.
+    schedule : callable
+        Progress in [0, 1] -> factor of `learning_rate`.
+    max_steps, max_time : int or None, float or None
+        The budget, in steps and in seconds since `started`; whichever ends first. However late
+        it is, one step is made, unless `max_steps` is 0.
+    loss_options
+        Passed to `accumulate_gradients`.
+
+    Yields
+    ------
+    record : dict
+        `step`, `seconds`, and of the steps since the last record: `loss` (the training loss),
+        `error` (the loss after the last stage) and `entropy` (bits in use, all stages together).
+    """
+    loss = SquaredError()
+    device = next(network.parameters()).device
+    cells_S = n_options * torch.arange(n_stages, device=device)
+    step, recorded = 0, 0.0
+    totals = _Totals(n_stages, n_options, device)
+
+    def progress():
+        by_steps = 0.0 if max_steps is None else step / max_steps
+        by_time = 0.0 if max_time is None else (time.perf_counter() - started) / max_time
+        return max(by_steps, by_time)
+
+    done = 0.0
+    while done < 1 and max_steps != 0:
+        target_ND, weight_N = next(batches)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * schedule(done)
+        optimizer.zero_grad(set_to_none=True)
+        objective, stage_losses_S, codes_NS = accumulate_gradients(
+            network, loss, target_ND, weight_N, n_stages, **loss_options
+        )
+        torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+        step += 1
+        totals.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
+        # Reading totals waits for the device: only at evaluation points.
+        if (done := progress()) >= 1 or done - recorded >= 1 / n_records:
+            recorded = done
+            yield {"step": step, "seconds": time.perf_counter() - started, **totals.read()}
+
+
+class _Totals:
+    """Sums over the steps since the last record, kept on the device until they are read."""
+
+    def __init__(self, n_stages, n_options, device):
+        self.objective = torch.zeros((), device=device)
+        self.stage_losses_S = torch.zeros(n_stages, device=device)
+        self.counts_SK = torch.zeros(n_stages, n_options, device=device)
+        self.n_steps = 0
+
+    def add(self, objective, stage_losses_S, cells):
+        self.objective += objective
+        self.stage_losses_S += stage_losses_S
+        self.counts_SK.view(-1).scatter_add_(
+            0, cells, torch.ones_like(cells, dtype=self.counts_SK.dtype)
+        )
+        self.n_steps += 1
+
+    def read(self):
+        """Return the means and forget them."""
+        counts_SK = self.counts_SK.cpu().numpy().astype(np.int64)
+        means = {
+            "loss": float(self.objective) / self.n_steps,
+            "error": float(self.stage_losses_S[-1]) / self.n_steps,
+            "entropy": entropy_bits(counts_SK / counts_SK[0].sum()),
+        }
+        for total in (self.objective, self.stage_losses_S, self.counts_SK):
+            total.zero_()
+        self.n_steps = 0
+        return means

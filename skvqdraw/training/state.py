@@ -1,0 +1,37 @@
+"""Networks and optimizers as named numpy arrays: what pickles, files and copies hold."""
+
+import torch
+
+
+def network_arrays(network):
+    """Return the parameters and buffers as C-contiguous numpy arrays."""
+    return {
+        name: tensor.detach().cpu().contiguous().numpy().copy()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def load_network_arrays(network, arrays):
+    """Copy arrays into a network of the same specification."""
+    if hasattr(network, "start_from_codebooks"):
+        # How many stages have codebooks depends on how the network was started.
+        network.start_from_codebooks(arrays["codebooks"])
+    network.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+
+
+def optimizer_arrays(optimizer):
+    """Return what the optimizer remembers of each parameter, as numpy arrays."""
+    return {
+        f"{index}.{name}": tensor.detach().cpu().contiguous().numpy().copy()
+        for index, memory in optimizer.state_dict()["state"].items()
+        for name, tensor in memory.items()
+    }
+
+
+def load_optimizer_arrays(optimizer, arrays):
+    """Copy arrays into an optimizer of the same parameters."""
+    state = {}
+    for key, array in arrays.items():
+        index, name = key.split(".")
+        state.setdefault(int(index), {})[name] = torch.tensor(array)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
