@@ -348,8 +348,8 @@ class VQDRAW(CodeTransformer):
         n_validation = int(np.ceil(self.validation_fraction * len(rows)))
         if n_validation >= len(rows):
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(rows)} rows leaves none "
-                "to train on; give more rows or set early_stopping=False."
+                f"validation_fraction={self.validation_fraction} of n_samples={len(rows)} leaves "
+                "no row to train on; give more rows or set early_stopping=False."
             )
         shuffled = rng.permutation(rows)
         return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])

@@ -64,7 +64,7 @@ def mean_and_scale(X, sample_weight):
             "sklearn.preprocessing.RobustScaler."
         )
     scale = float(np.sqrt(variance))
-    if scale <= 10 * np.finfo(np.float64).eps * np.abs(mean_D).max():
+    if scale <= 1e-13 * np.abs(mean_D).max():
         scale = 1.0  # constant data: what is left is rounding
     return mean_D.astype(np.result_type(X.dtype, np.float32)), scale
 

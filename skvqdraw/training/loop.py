@@ -66,7 +66,7 @@ def train(
     loss = SquaredError()
     device = next(network.parameters()).device
     cells_S = n_options * torch.arange(n_stages, device=device)
-    step, recorded = 0, 0.0
+    step, recorded = 0, 0
     totals = _Totals(n_stages, n_options, device)
 
     def progress():
@@ -88,8 +88,9 @@ def train(
         step += 1
         totals.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
         # Reading totals waits for the device: only at evaluation points.
-        if (done := progress()) >= 1 or done - recorded >= 1 / n_records:
-            recorded = done
+        done = progress()
+        if done >= 1 or int(done * n_records + 1e-9) > recorded:
+            recorded = int(done * n_records + 1e-9)
             yield {"step": step, "seconds": time.perf_counter() - started, **totals.read()}
 
 

@@ -1,0 +1,65 @@
+"""scikit-learn's own checks of estimators: those it yields, and those it does not."""
+
+import pytest
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skvqdraw import VQDRAW
+from skvqdraw.refiners import MLPRefiner
+
+
+def small(**params):
+    refiner = MLPRefiner(hidden_size=16, basis_size=4)
+    return VQDRAW(3, 4, refiner=refiner, max_steps=10, random_state=0, **params)
+
+
+EXPECTED_FAILED_CHECKS = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "weights scale the loss of rows that are drawn in mini-batches"
+    ),
+}
+
+
+@parametrize_with_checks(
+    [
+        small(),
+        small(encoding="onehot-dense"),
+        small(encoding="ordinal"),
+        small(init="kmeans"),
+        small(early_stopping=True, validation_fraction=0.3),
+    ],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS,
+    xfail_strict=True,
+)
+def test_common_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("encoding", ["onehot", "onehot-dense", "ordinal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_param_validation",
+        "check_dataframe_column_names_consistency",
+        "check_get_feature_names_out_error",
+        "check_transformer_get_feature_names_out",
+    ],
+)
+def test_checks_that_are_not_yielded(name, encoding):
+    getattr(estimator_checks, name)("VQDRAW", small(encoding=encoding))
+
+
+@pytest.mark.parametrize("encoding", ["onehot-dense", "ordinal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_transformer_get_feature_names_out_pandas",
+        "check_set_output_transform",
+        "check_set_output_transform_pandas",
+        "check_set_output_transform_polars",
+        "check_global_output_transform_pandas",
+        "check_global_set_output_transform_polars",
+    ],
+)
+def test_data_frames_out(name, encoding):
+    getattr(estimator_checks, name)("VQDRAW", small(encoding=encoding))

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from skvqdraw.nn.networks import plan_rounds
+from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
+
+REFINERS = [
+    MLPRefiner(hidden_size=8, basis_size=3),
+    MLPRefiner(hidden_size=8, basis_size=3, stages_per_round=2, segment_length=3, n_blocks=0),
+    ConvRefiner((4, 8), n_channels=8, downsampling=4, basis_size=3),
+    ConvRefiner((2, 4, 4), n_channels=6, downsampling=2, basis_size=3, n_blocks=1),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((10, 3), [(1, 4, 0, 0), (4, 7, 0, 1), (7, 10, 0, 2)]),
+        ((8, 3), [(1, 4, 0, 0), (4, 7, 0, 1), (7, 8, 0, 2)]),
+        ((3, 1), [(1, 2, 0, 0), (2, 3, 0, 1)]),
+        ((9, 3, 5), [(1, 4, 0, 0), (4, 5, 0, 1), (5, 8, 1, 0), (8, 9, 1, 1)]),
+        ((4, 9, 1), [(1, 2, 1, 0), (2, 3, 2, 0), (3, 4, 3, 0)]),
+        ((1, 3), []),
+    ],
+)
+def test_plan_of_rounds(arguments, expected):
+    assert plan_rounds(*arguments) == expected
+
+
+@pytest.mark.parametrize("refiner", REFINERS, ids=repr)
+@pytest.mark.parametrize("n_stages", [1, 2, 7])
+def test_rounds_serve_every_stage_once(refiner, n_stages):
+    network = refiner.build(32, n_stages, 5)
+    x, stage, n_evaluations = torch.randn(2, 32), 0, 0
+    while stage < n_stages:
+        a_round = network(x, stage)
+        assert a_round.materialise().shape == (2, 5, 32)
+        stage += a_round.n_stages
+        n_evaluations += 1
+    assert stage == n_stages
+    if n_stages == 7 and refiner.segment_length is None:
+        assert n_evaluations == 3
+
+
+@pytest.mark.parametrize("refiner", REFINERS, ids=repr)
+def test_proposals_depend_on_stage_and_on_x(refiner):
+    network = refiner.build(32, 7, 5)
+    x = torch.randn(2, 32)
+    late, early = network(x, max(network.plan)).materialise(), network(x, 1).materialise()
+    assert not torch.allclose(late, early)
+    deltas = late - x[:, None]
+    assert not torch.allclose(deltas[0], deltas[1])
+
+
+def test_stage_zero_is_a_table():
+    network = MLPRefiner(hidden_size=8).build(6, 4, 5)
+    table = torch.randn(1, 5, 6)
+    network.start_from_codebooks(table)
+    options = network(torch.zeros(3, 6), 0).materialise()
+    assert torch.equal(options, table.expand(3, 5, 6))
+
+
+def test_kmeans_start_is_silent():
+    network = ConvRefiner((4, 4), n_channels=8).build(16, 5, 3)
+    codebooks = torch.randn(5, 3, 16)
+    network.start_from_codebooks(codebooks)
+    x = torch.randn(2, 16)
+    for stage in (0, 1, 4):
+        options = network(x, stage).materialise()
+        torch.testing.assert_close(options, x[:, None] + codebooks[stage])
+
+
+def test_conv_features_are_patches_of_a_channels_last_image():
+    H, W, C, f = 4, 6, 3, 2
+    network = ConvRefiner((H, W, C), n_channels=4, downsampling=f).build(H * W * C, 2, 2)
+    image = np.arange(H * W * C).reshape(H, W, C)
+    patches = [
+        image[row : row + f, column : column + f].ravel()
+        for row in range(0, H, f)
+        for column in range(0, W, f)
+    ]
+    np.testing.assert_array_equal(image.ravel()[network.feature_order], np.concatenate(patches))
+
+
+def test_conv_proposals_move_with_the_image():
+    """Convolutions on patches: shifting x by a patch shifts the basis, away from the border."""
+    torch.manual_seed(0)
+    network = ConvRefiner((4, 20), n_channels=8, downsampling=4, n_blocks=0).build(80, 2, 2)
+    trunk = network.trunks["0"].eval()
+    trunk.norm = torch.nn.Identity()  # group statistics see the whole image
+    x = torch.randn(1, 5, 16)
+    shifted = torch.roll(x, 1, dims=1)
+    basis = trunk(x.reshape(1, 80), 0).view(5, 16, -1)
+    moved = trunk(shifted.reshape(1, 80), 0).view(5, 16, -1)
+    torch.testing.assert_close(moved[2:4], basis[1:3])
+
+
+def test_segments_have_parameters_of_their_own():
+    network = MLPRefiner(hidden_size=8, segment_length=3).build(6, 7, 4)
+    x = torch.randn(2, 6)
+    network(x, 1).materialise().sum().backward()
+    used = {name[0] for name, p in network.trunks.named_parameters() if p.grad is not None}
+    assert used == {"0"}
+    assert set(network.trunks) == {"0", "1", "2"}
+
+
+def test_paper_network_is_the_original():
+    network = PaperRefiner().build(784, 10, 64)
+    assert sum(p.numel() for p in network.parameters()) == 537_793
+    assert network(torch.randn(2, 784), 3).materialise().shape == (2, 64, 784)
+
+
+def test_paper_network_adds_its_table_to_the_first_stage_only():
+    network = PaperRefiner((4, 4)).build(16, 2, 3)
+    x = torch.randn(2, 16)
+    before = [network(x, stage).materialise() for stage in (0, 1)]
+    with torch.no_grad():
+        network.table += 1
+    torch.testing.assert_close(network(x, 0).materialise(), before[0] + 1)
+    assert torch.equal(network(x, 1).materialise(), before[1])
+
+
+@pytest.mark.parametrize("refiner", [*REFINERS, PaperRefiner()], ids=repr)
+def test_refiners_are_specifications(refiner):
+    copy = clone(refiner)
+    assert copy.get_params() == refiner.get_params()
+    assert repr(copy) == repr(refiner)
+
+
+@pytest.mark.parametrize(
+    ("refiner", "message"),
+    [
+        (ConvRefiner((4, 4)), r"image_shape=\(4, 4\) has 16 values; X has 32 features"),
+        (ConvRefiner((2, 16)), r"must be multiples of 4, .*choose another downsampling"),
+        (ConvRefiner((32,)), r"\(height, width\) or \(height, width, channels\).*got \(32,\)"),
+        (ConvRefiner(32), "image_shape must be .*got 32"),
+        (ConvRefiner((-4, -8)), "positive integers"),
+        (ConvRefiner((4, 8), n_channels=0), r"'n_channels' parameter of ConvRefiner must be"),
+        (MLPRefiner(hidden_size=0), r"must be an int in the range \[1, inf\). Got 0 instead"),
+        (MLPRefiner(basis_size=2.5), "'basis_size' parameter of MLPRefiner must be an int"),
+        (MLPRefiner(stages_per_round=0), "'stages_per_round' parameter of MLPRefiner"),
+        (MLPRefiner(segment_length=0), "'segment_length' parameter of MLPRefiner"),
+        (PaperRefiner((4, 4, 2)), r"grey images; got \(4, 4, 2\)"),
+        (PaperRefiner((2, 16)), "must be multiples of 4"),
+    ],
+)
+def test_refiners_say_what_does_not_fit(refiner, message):
+    with pytest.raises(ValueError, match=message):
+        refiner.build(32, 3, 4)
+
+
+def test_a_refiner_must_build():
+    with pytest.raises(NotImplementedError, match="Refiner must implement build"):
+        Refiner().build(4, 2, 2)

@@ -1,0 +1,191 @@
+import itertools
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from skvqdraw.refiners import MLPRefiner
+from skvqdraw.training.batches import (
+    Preparation,
+    endless_order,
+    mean_and_scale,
+    one_pass,
+    prepared_batches,
+)
+from skvqdraw.training.loop import make_optimizer, train
+from skvqdraw.training.schedule import constant, warm_up_and_cosine
+from skvqdraw.training.state import (
+    load_network_arrays,
+    load_optimizer_arrays,
+    network_arrays,
+    optimizer_arrays,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_mean_and_scale_against_numpy():
+    rng = np.random.default_rng(0)
+    X = rng.normal(3, [1, 5, 2], size=(9000, 3))
+    weight = rng.integers(0, 3, size=9000).astype(float)
+    repeated = np.repeat(X, weight.astype(int), axis=0)
+    mean, scale = mean_and_scale(X, weight)
+    np.testing.assert_allclose(mean, repeated.mean(axis=0), rtol=1e-12)
+    assert scale == pytest.approx(np.sqrt(repeated.var(axis=0).mean()), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (np.uint8, np.float32),
+        (np.float16, np.float32),
+        (np.float32, np.float32),
+        (np.int64, np.float64),
+        (np.float64, np.float64),
+    ],
+)
+def test_rows_come_back_in_the_dtype_that_holds_them(dtype, expected):
+    X = np.arange(12).reshape(4, 3).astype(dtype)
+    preparation = Preparation(*mean_and_scale(X, np.ones(4)))
+    rows = preparation.forward(X)
+    assert rows.dtype == torch.float32
+    assert preparation.inverse(rows).dtype == expected
+
+
+@pytest.mark.parametrize("value", [0.1, -1e6, 0.0])
+def test_constant_data_have_scale_one(value):
+    mean, scale = mean_and_scale(np.full((1000, 3), value), np.ones(1000))
+    assert scale == 1.0
+    np.testing.assert_allclose(mean, value, rtol=1e-12)
+
+
+def test_a_variance_that_overflows_is_named():
+    X = np.array([[1e200], [-1e200]])
+    with pytest.raises(ValueError, match="variance of X is too large for float64; rescale X"):
+        mean_and_scale(X, np.ones(2))
+
+
+def test_preparation_there_and_back():
+    rng = np.random.default_rng(0)
+    X = 1e6 + rng.normal(size=(20, 6))
+    order = rng.permutation(6)
+    preparation = Preparation(*mean_and_scale(X, np.ones(20)), order)
+    rows = preparation.forward(X)
+    expected = ((X - X.mean(axis=0)) / np.sqrt(X.var(axis=0).mean()))[:, order]
+    np.testing.assert_allclose(rows.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(preparation.inverse(rows), X, atol=1e-6)
+
+
+def test_endless_order_is_one_permutation_after_another():
+    rows = np.array([3, 5, 7, 9, 11])
+    batches = itertools.islice(endless_order(rows, 2, np.random.default_rng(0)), 5)
+    order = np.concatenate(list(batches)).reshape(2, 5)
+    assert (np.sort(order, axis=1) == rows).all()
+    assert (order[0] != order[1]).any()
+
+
+def test_batches_are_never_larger_than_the_data():
+    (batch,) = itertools.islice(endless_order(np.arange(3), 64, np.random.default_rng(0)), 1)
+    assert sorted(batch) == [0, 1, 2]
+
+
+def test_one_pass_sees_each_row_once():
+    batches = one_pass(np.arange(10), 4, np.random.default_rng(0))
+    assert sorted(len(batch) for batch in batches) == [3, 3, 4]
+    assert sorted(np.concatenate(batches)) == list(range(10))
+
+
+def test_schedule_warms_up_and_ends_low():
+    factors = [warm_up_and_cosine(progress) for progress in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(factors))
+    assert peak == 5
+    assert factors[peak] == pytest.approx(1.0)
+    assert all(a < b for a, b in itertools.pairwise(factors[: peak + 1]))
+    assert all(a > b for a, b in itertools.pairwise(factors[peak:]))
+    assert factors[-1] == pytest.approx(0.005)
+    assert factors[0] > 0
+    assert constant(0.3) == 1.0
+
+
+class Setting:
+    """A small network and batches to train it with."""
+
+    def __init__(self, n_rows=40):
+        torch.manual_seed(0)
+        self.network = MLPRefiner(hidden_size=8, basis_size=3).build(4, 3, 4)
+        self.optimizer = make_optimizer(self.network, 1e-2, 0.0)
+        self.X = np.random.default_rng(0).normal(size=(n_rows, 4))
+        self.order = endless_order(np.arange(n_rows), 16, np.random.default_rng(1))
+
+    def train(self, **changes):
+        preparation = Preparation(*mean_and_scale(self.X, np.ones(len(self.X))))
+        batches = prepared_batches(self.X, self.order, np.ones(len(self.X)), preparation, CPU)
+        options = {
+            "n_stages": 3,
+            "n_options": 4,
+            "schedule": constant,
+            "learning_rate": 1e-2,
+            "max_steps": 20,
+            "max_time": None,
+            "n_records": 5,
+            "started": time.perf_counter(),
+            "aux_weight": 0.01,
+            "gradient_decay": 0.0,
+        }
+        return list(train(self.network, self.optimizer, batches, **{**options, **changes}))
+
+
+def test_records_are_spread_over_the_budget():
+    records = Setting().train()
+    assert [record["step"] for record in records] == [4, 8, 12, 16, 20]
+    assert all(set(record) == {"step", "seconds", "loss", "error", "entropy"} for record in records)
+    assert records[-1]["error"] < records[0]["error"]
+    assert all(0 < record["entropy"] <= 3 * 2 for record in records)
+
+
+def test_no_steps_leave_the_network_alone():
+    setting = Setting()
+    before = network_arrays(setting.network)
+    assert setting.train(max_steps=0) == []
+    after = network_arrays(setting.network)
+    assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_a_time_budget_ends():
+    started = time.perf_counter()
+    records = Setting().train(max_steps=None, max_time=0.3, started=started)
+    assert records[-1]["seconds"] >= 0.3
+    assert time.perf_counter() - started < 30
+
+
+def test_a_budget_already_spent_still_makes_one_step():
+    records = Setting().train(max_time=1e-9)
+    assert [record["step"] for record in records] == [1]
+
+
+def test_learning_rate_follows_the_schedule():
+    seen = []
+
+    def schedule(progress):
+        seen.append(progress)
+        return 0.5
+
+    setting = Setting()
+    setting.train(schedule=schedule, max_steps=4, n_records=1)
+    assert seen == [0, 0.25, 0.5, 0.75]
+    assert setting.optimizer.param_groups[0]["lr"] == 0.5 * 1e-2
+
+
+def test_state_round_trip_continues_to_the_bit():
+    whole, halves = Setting(), Setting()
+    whole.train(max_steps=8)
+    halves.train(max_steps=4)
+    resumed = Setting()
+    load_network_arrays(resumed.network, network_arrays(halves.network))
+    resumed.optimizer = make_optimizer(resumed.network, 1e-2, 0.0)
+    load_optimizer_arrays(resumed.optimizer, optimizer_arrays(halves.optimizer))
+    resumed.order = halves.order
+    resumed.train(max_steps=4)
+    expected, got = network_arrays(whole.network), network_arrays(resumed.network)
+    assert all((got[name] == expected[name]).all() for name in expected)

@@ -1,0 +1,421 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import assert_same_model, make_estimator
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import make_blobs
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+import skvqdraw._vqdraw as module
+from skvqdraw import VQDRAW
+from skvqdraw.datasets import load_digits_images
+from skvqdraw.refiners import ConvRefiner, MLPRefiner
+
+
+def test_shapes_and_dtypes(fitted, X):
+    codes = fitted.encode(X)
+    assert codes.shape == (200, 4)
+    assert codes.dtype == np.uint8
+    Z = fitted.transform(X)
+    assert isinstance(Z, sparse.csr_matrix)
+    assert Z.shape == (200, 32)
+    assert Z.dtype == np.float32
+    assert fitted.decode(codes).shape == X.shape
+    assert fitted.decode(codes).dtype == np.float32
+    assert fitted.sample(3, random_state=0).shape == (3, 64)
+    assert fitted.code_usage_.shape == (4, 8)
+    assert fitted.n_steps_ == 30
+    assert fitted.loss_curve_[-1]["step"] == 30
+
+
+def test_one_hot_is_the_code(fitted, X):
+    codes, Z = fitted.encode(X), fitted.transform(X)
+    np.testing.assert_array_equal(Z.toarray().reshape(200, 4, 8).argmax(2), codes)
+    dense = clone(fitted).set_params(encoding="onehot-dense").fit(X)
+    np.testing.assert_array_equal(dense.transform(X), Z.toarray())
+    ordinal = clone(fitted).set_params(encoding="ordinal").fit(X)
+    np.testing.assert_array_equal(ordinal.transform(X), codes)
+    for estimator in (fitted, dense, ordinal):
+        Xr = estimator.inverse_transform(estimator.transform(X))
+        np.testing.assert_array_equal(Xr, fitted.decode(codes))
+
+
+def test_reconstruction_and_scores(fitted, X):
+    Xr = fitted.reconstruct(X)
+    np.testing.assert_array_equal(Xr, fitted.decode(fitted.encode(X)))
+    errors = np.square(Xr.astype(float) - X).mean(axis=1)
+    np.testing.assert_allclose(fitted.score_samples(X), -errors, rtol=1e-6)
+    assert fitted.score(X) == pytest.approx(-errors.mean(), rel=1e-6)
+
+
+def test_prefixes_refine(fitted, X):
+    codes = fitted.encode(X)
+    errors = [np.square(fitted.decode(codes[:, :s]) - X).mean() for s in range(5)]
+    assert errors == sorted(errors, reverse=True)
+    np.testing.assert_allclose(fitted.decode(codes[:, :0]), np.tile(X.mean(0), (200, 1)), atol=1e-6)
+
+
+def test_refining_beats_kmeans_by_far(X):
+    X = load_digits_images().data
+    vq = make_estimator(max_steps=300).fit(X)
+    first = np.square(vq.decode(vq.encode(X)[:, :1]) - X).mean()
+    kmeans = KMeans(8, n_init=1, random_state=0).fit(X)
+    assert first < 1.05 * kmeans.inertia_ / X.size
+    assert -vq.score(X) < 0.6 * kmeans.inertia_ / X.size
+
+
+@pytest.mark.parametrize(
+    "refiner",
+    [
+        MLPRefiner(hidden_size=16, basis_size=4),
+        ConvRefiner((8, 8), n_channels=16, downsampling=2, basis_size=4),
+    ],
+    ids=["mlp", "conv"],
+)
+@pytest.mark.parametrize("n_stages", [1, 5])
+def test_kmeans_start_without_training_is_residual_kmeans(X, refiner, n_stages):
+    vq = make_estimator(init="kmeans", max_steps=0, n_stages=n_stages, refiner=refiner).fit(X)
+    centred = (X - X.mean(axis=0)).astype(np.float64)
+    residual, rows = centred.copy(), np.arange(len(X))
+    codebooks = vq.network_.codebooks.detach().numpy() * vq.scale_
+    order = getattr(vq.network_, "feature_order", None)
+    if order is not None:
+        codebooks = codebooks[:, :, np.argsort(order)]
+    codes = vq.encode(X)
+    for stage in range(n_stages):
+        centres = codebooks[stage]
+        labels = np.square(residual[:, None] - centres).sum(2).argmin(1)
+        np.testing.assert_array_equal(codes[:, stage], labels)
+        # The centres are a fixed point of Lloyd's iteration: they ARE k-means on this residual.
+        for k in np.unique(labels):
+            np.testing.assert_allclose(centres[k], residual[labels == k].mean(0), atol=2e-5)
+        residual -= centres[labels]
+    np.testing.assert_allclose(vq.reconstruct(X), X - residual, atol=1e-5)
+    assert len(rows) == len(codes)
+
+
+def test_a_seed_decides_everything_and_the_global_stream_is_left_alone(X):
+    torch.manual_seed(123)
+    expected = torch.rand(3)
+    torch.manual_seed(123)
+    np.random.seed(123)
+    state = np.random.get_state()[1].copy()
+    one = make_estimator().fit(X)
+    assert torch.equal(torch.rand(3), expected)
+    assert (np.random.get_state()[1] == state).all()
+    torch.manual_seed(7)
+    same = make_estimator().fit(X)
+    for name, value in one.network_.state_dict().items():
+        assert torch.equal(same.network_.state_dict()[name], value)
+    other = make_estimator(random_state=1).fit(X)
+    assert (other.encode(X) != one.encode(X)).any()
+
+
+def test_sampling(fitted):
+    codes = fitted.sample_codes(5000, random_state=0)
+    np.testing.assert_array_equal(codes, fitted.sample_codes(5000, random_state=0))
+    assert codes.dtype == np.uint8
+    usage = np.stack([np.bincount(column, minlength=8) for column in codes.T])
+    assert np.abs(usage - 625).max() < 5 * np.sqrt(625)
+    X_new = fitted.sample(10, random_state=0)
+    np.testing.assert_array_equal(X_new, fitted.decode(fitted.sample_codes(10, random_state=0)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float64])
+def test_any_number_type(X, dtype):
+    digits = (X * 16).astype(dtype)
+    vq = make_estimator().fit(digits)
+    assert vq.reconstruct(digits).dtype == (np.float64 if digits.itemsize == 8 else np.float32)
+    same = make_estimator().fit(digits.astype(np.float64))
+    np.testing.assert_array_equal(vq.encode(digits), same.encode(digits.astype(np.float64)))
+
+
+def test_memory_maps_are_read_piece_by_piece(X, tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    vq = make_estimator().fit(mapped)
+    np.testing.assert_array_equal(vq.encode(mapped), make_estimator().fit(X).encode(X))
+
+
+def test_offsets_and_units_do_not_matter(X):
+    """Rows far from 0 and in other units get the same codes; errors are in their units."""
+    shifted = 1e5 + 10 * X.astype(np.float64)
+    vq, moved = make_estimator().fit(X.astype(np.float64)), make_estimator().fit(shifted)
+    assert (moved.encode(shifted) != vq.encode(X.astype(np.float64))).mean() < 0.01
+    assert moved.score(shifted) == pytest.approx(100 * vq.score(X), rel=0.02)
+    assert moved.loss_curve_[-1]["error"] == pytest.approx(
+        100 * vq.loss_curve_[-1]["error"], rel=0.02
+    )
+    np.testing.assert_allclose(moved.decode(np.zeros((1, 0), int))[0], shifted.mean(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (5, 1), (3, 2), (300, 2)])
+def test_few_rows_and_few_features(shape):
+    data = np.random.default_rng(0).normal(size=shape)
+    vq = make_estimator(max_steps=100, n_options=16).fit(data)
+    assert vq.encode(data).max() < 16
+    assert np.isfinite(vq.reconstruct(data)).all()
+
+
+def test_constant_columns_and_constant_data(X):
+    data = X.copy()
+    data[:, 5] = 3.0
+    vq = make_estimator(max_steps=200).fit(data)
+    np.testing.assert_allclose(vq.reconstruct(data)[:, 5], 3.0, atol=0.1)
+    constant = np.full((20, 3), 7.0)
+    np.testing.assert_allclose(make_estimator().fit(constant).reconstruct(constant), 7.0, atol=0.2)
+
+
+def test_weights(X):
+    """Rows of weight 0 are not there; a weight counts in the mean; a common factor does not."""
+    weight = np.zeros(200)
+    weight[:50] = 1
+    vq = make_estimator().fit(X, sample_weight=weight)
+    np.testing.assert_allclose(vq.mean_, X[:50].mean(0), atol=1e-6)
+    np.testing.assert_array_equal(vq.encode(X), make_estimator().fit(X[:50]).encode(X))
+    weight = np.linspace(0.5, 1.5, 200)
+    weighted = make_estimator().fit(X, sample_weight=weight)
+    np.testing.assert_allclose(weighted.mean_, np.average(X, axis=0, weights=weight), atol=1e-6)
+    scaled = make_estimator().fit(X, sample_weight=4 * weight)
+    np.testing.assert_array_equal(weighted.encode(X), scaled.encode(X))
+    # Heavy rows are served better than they are without weights.
+    weight = np.where(np.arange(200) < 20, 100.0, 0.1)
+    heavy = make_estimator(max_steps=200).fit(X, sample_weight=weight)
+    assert heavy.score(X[:20]) > make_estimator(max_steps=200).fit(X).score(X[:20])
+
+
+def test_loss_curve(X):
+    vq = make_estimator(max_steps=100).fit(X)
+    assert len(vq.loss_curve_) == 50
+    assert [record["step"] for record in vq.loss_curve_] == list(range(2, 101, 2))
+    last = vq.loss_curve_[-1]
+    assert all(type(value) in (int, float) for value in last.values())
+    assert last["error"] == pytest.approx(-vq.score(X), rel=0.5)
+    assert 0 < last["entropy"] <= 4 * 3
+
+
+def test_usage_counts_training_codes(X, monkeypatch):
+    vq = make_estimator().fit(X)
+    codes = vq.encode(X)
+    for stage in range(4):
+        counts = np.bincount(codes[:, stage], minlength=8)
+        np.testing.assert_allclose(vq.code_usage_[stage], counts / 200)
+
+
+def test_time_budget(X):
+    vq = make_estimator(max_steps=None, max_time=0.5).fit(X)
+    assert 0 < vq.n_steps_ < 100_000
+    assert 0.5 <= vq.loss_curve_[-1]["seconds"] < 20
+
+
+def test_early_stopping_keeps_the_best_network(X):
+    vq = make_estimator(max_steps=2000, learning_rate=0.02, early_stopping=True, tol=1e-3)
+    vq.fit(X)
+    errors = [record["validation_error"] for record in vq.loss_curve_]
+    assert vq.n_steps_ < 2000
+    assert len(errors) - np.argmin(errors) <= 2 * vq.n_iter_no_change + 1
+    rows = vq._split(np.ones(200), np.random.RandomState(0))[1]
+    assert len(rows) == 20
+    assert -vq.score(X[rows]) == pytest.approx(min(errors), rel=1e-5)
+
+
+def test_warm_start_goes_on(X):
+    vq = make_estimator(warm_start=True).fit(X)
+    before = vq.score(X)
+    network = vq.network_
+    mean = vq.mean_.copy()
+    vq.fit(X[:100])
+    np.testing.assert_array_equal(vq.mean_, mean)
+    assert vq.n_steps_ == 60
+    assert vq.loss_curve_[-1]["step"] == 60
+    assert vq.network_ is not network
+    assert vq.fit(X).score(X) > before
+    cold = make_estimator().fit(X)
+    cold.fit(X)
+    assert cold.n_steps_ == 30
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_stages": 5}, "n_stages cannot change while training goes on; fitted with 4, got 5"),
+        ({"n_options": 9}, "n_options cannot change .* fitted with 8, got 9"),
+        ({"refiner__hidden_size": 8}, "refiner cannot change .*hidden_size=16.*hidden_size=8"),
+        ({"refiner": "auto"}, "refiner cannot change"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on_with_another_model_is_refused(X, change, message, method):
+    vq = make_estimator(warm_start=True).fit(X)
+    codes = vq.encode(X)
+    vq.set_params(**change)
+    with pytest.raises(ValueError, match=message):
+        getattr(vq, method)(X)
+    np.testing.assert_array_equal(vq.encode(X), codes)
+
+
+def test_partial_fit_goes_on_and_keeps_its_optimizer(X):
+    vq = make_estimator()
+    for _ in range(10):
+        vq.partial_fit(X)
+    assert vq.n_steps_ == 40
+    assert len(vq.loss_curve_) == 10
+    assert vq.loss_curve_[-1]["error"] < vq.loss_curve_[0]["error"]
+    again = make_estimator()
+    for _ in range(10):
+        again.partial_fit(X)
+    assert_same_network(vq, again)
+    forgetful = make_estimator()
+    for _ in range(10):
+        forgetful.partial_fit(X)
+        forgetful._partial_fit_state["optimizer"] = {}
+    assert (forgetful.encode(X) != vq.encode(X)).any()
+
+
+def assert_same_network(one, other):
+    for name, value in one.network_.state_dict().items():
+        assert torch.equal(other.network_.state_dict()[name], value), name
+
+
+def test_partial_fit_keeps_the_first_centre_and_schema(X):
+    vq = make_estimator().partial_fit(X[:100])
+    mean, scale = vq.mean_.copy(), vq.scale_
+    vq.partial_fit(X[100:] + 5)
+    np.testing.assert_array_equal(vq.mean_, mean)
+    assert vq.scale_ == scale
+    with pytest.raises(ValueError, match="X has 63 features, but VQDRAW is expecting 64"):
+        vq.partial_fit(X[:, 1:])
+
+
+def test_partial_fit_after_fit_and_fit_after_partial_fit(X):
+    vq = make_estimator().fit(X)
+    steps = vq.n_steps_
+    vq.partial_fit(X)
+    assert vq.n_steps_ == steps + 4
+    assert_same_network(vq.fit(X), make_estimator().fit(X))
+
+
+def test_nan_loss_stops_with_advice_and_leaves_the_model(X):
+    vq = make_estimator().fit(X)
+    codes, steps = vq.encode(X), vq.n_steps_
+    vq.set_params(learning_rate=1e30, max_steps=200)
+    with pytest.raises(FloatingPointError, match=r"loss became .*Lower learning_rate \(now 1e\+30"):
+        vq.fit(X[:, :40])
+    assert vq.n_features_in_ == 64
+    assert vq.n_steps_ == steps
+    np.testing.assert_array_equal(vq.encode(X), codes)
+    unfitted = make_estimator(learning_rate=1e30)
+    with pytest.raises(FloatingPointError):
+        unfitted.fit(X)
+    assert not [name for name in vars(unfitted) if name.endswith("_")]
+
+
+def test_interrupt_keeps_what_is_trained(X, monkeypatch):
+    def interrupted(*arguments, **options):
+        for number, record in enumerate(train(*arguments, **options)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield record
+
+    train = module.train
+    monkeypatch.setattr(module, "train", interrupted)
+    with pytest.warns(UserWarning, match="interrupted by user: the model trained so far is kept"):
+        vq = make_estimator(max_steps=100).fit(X)
+    assert vq.n_steps_ == 6
+    assert vq.encode(X).shape == (200, 4)
+
+
+def test_pipelines_grids_and_column_transformers(X):
+    y = load_digits_images().target[:200]
+    pipeline = make_pipeline(make_estimator(), LogisticRegression())
+    assert pipeline.fit(X, y).score(X, y) > 0.5
+    search = GridSearchCV(
+        pipeline, {"vqdraw__n_stages": [2, 3], "vqdraw__refiner__hidden_size": [8]}, cv=2
+    ).fit(X, y)
+    assert search.best_params_["vqdraw__refiner__hidden_size"] == 8
+    table = pd.DataFrame(X[:, :6]).rename(columns="pixel{}".format)
+    mixed = make_column_transformer(
+        (make_estimator(encoding="ordinal"), ["pixel2", "pixel3", "pixel4"]),
+        remainder="passthrough",
+    ).set_output(transform="pandas")
+    frame = mixed.fit_transform(table)
+    assert list(frame.columns[:4]) == [f"vqdraw__vqdraw_s{s}" for s in range(4)]
+
+
+def test_data_frames_need_a_dense_encoding(X):
+    vq = make_estimator().set_output(transform="pandas").fit(X)
+    with pytest.raises(ValueError, match="pandas output does not support sparse.*'onehot-dense'"):
+        vq.transform(X)
+    vq.set_params(encoding="ordinal")
+    assert list(vq.transform(X).columns) == ["vqdraw_s0", "vqdraw_s1", "vqdraw_s2", "vqdraw_s3"]
+
+
+@pytest.mark.parametrize(("verbose", "lines"), [(0, 0), (2, 51)])
+def test_lines_of_progress(X, capsys, verbose, lines):
+    make_estimator(max_steps=100, verbose=verbose, device="cpu").fit(X)
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == lines
+    assert err == ""
+    if verbose:
+        assert "cpu" in out
+        assert "step 100" in out
+
+
+def test_progress_bar(X, capsys):
+    make_estimator(max_steps=100, verbose=1, device="cpu").fit(X)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "VQDRAW on cpu" in err
+    assert "100/100" in err
+    assert "bits=" in err
+
+
+def test_defaults_serve_a_first_time_user():
+    blobs = make_blobs(10_000, 20, centers=30, random_state=0)[0]
+    vq = VQDRAW(max_steps=150, random_state=0).fit(blobs)
+    assert -vq.score(blobs) < 0.1 * blobs.var(axis=0).mean()
+
+
+def test_nothing_is_warned_of(X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_estimator(early_stopping=True).fit(X).sample(2)
+        make_estimator().partial_fit(X[:3])
+
+
+def test_low_precision_codes_when_asked_for(X):
+    vq = make_estimator(precision="bf16").fit(X)
+    exact = vq.encode(X)
+    assert vq.set_params(precision="float32").encode(X).shape == exact.shape
+    assert vq.score(X) == pytest.approx(vq.set_params(precision="bf16").score(X), rel=0.1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_codes_agree_between_devices(X):
+    vq = make_estimator(device="cuda", max_steps=200).fit(X)
+    codes, error = vq.encode(X), -vq.score(X)
+    vq.set_params(device="cpu")
+    assert (vq.encode(X) != codes).any(axis=1).mean() <= 1e-2
+    assert -vq.score(X) == pytest.approx(error, rel=1e-5)
+
+
+def test_codes_agree_between_thread_counts():
+    X = load_digits_images().data
+    vq = make_estimator(max_steps=200).fit(X)
+    codes, error = vq.encode(X), -vq.score(X)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert (vq.encode(X) != codes).mean() <= 1e-4
+        assert -vq.score(X) == pytest.approx(error, rel=1e-5)
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_model(vq, vq, X)
