@@ -43,7 +43,7 @@ def fetch_mnist(download_if_missing=True):
     Parameters
     ----------
     download_if_missing : bool, default=True
-        Whether to download; if False and MNIST is on neither place, an OSError is raised.
+        Whether to download what is not there.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def fetch_mnist(download_if_missing=True):
     Raises
     ------
     OSError
-        If MNIST is not there and may not, or cannot, be downloaded.
+        If MNIST is in neither place and may not, or cannot, be downloaded.
 
     Examples
     --------
@@ -65,27 +65,22 @@ def fetch_mnist(download_if_missing=True):
     """
     folder = os.environ.get("SKVQDRAW_DATA")
     path = Path(folder) / "mnist.npz" if folder else None
+    # fetch_openml cannot be told to stay offline: look whether it has the file.
+    cache = Path(get_data_home())
     if path is not None and path.is_file():
         with np.load(path) as file:
             images = np.concatenate([file["x_train"], file["x_test"]])
             labels = np.concatenate([file["y_train"], file["y_test"]])
+    elif download_if_missing or any(cache.glob("openml/**/*mnist_784*")):
+        images, labels = fetch_openml(
+            "mnist_784", version=1, as_frame=False, return_X_y=True, parser="liac-arff"
+        )
     else:
-        try:
-            images, labels = fetch_openml(
-                "mnist_784",
-                version=1,
-                as_frame=False,
-                return_X_y=True,
-                parser="liac-arff",
-                download_if_missing=download_if_missing,
-            )
-        except OSError as error:
-            looked_in = f"{path}" if path is not None else "SKVQDRAW_DATA, which is not set"
-            raise OSError(
-                f"MNIST was found neither at {looked_in}, nor in scikit-learn's cache "
-                f"({get_data_home()}), nor could it be downloaded ({error}). Put mnist.npz into a "
-                "folder and set SKVQDRAW_DATA to it."
-            ) from error
+        raise OSError(
+            f"MNIST was found neither at {path or 'SKVQDRAW_DATA, which is not set'} nor in "
+            f"scikit-learn's cache at {cache}. Put mnist.npz into a folder and set SKVQDRAW_DATA "
+            "to it, or call fetch_mnist(download_if_missing=True)."
+        )
     data = images.reshape(len(images), -1).astype(np.uint8)
     target = labels.astype(np.int64)
     return Bunch(

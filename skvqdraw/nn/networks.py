@@ -77,7 +77,7 @@ class FactoredNetwork(nn.Module):
         With more than one stage the trunks start silent, so that the network IS the quantizer
         until it is trained.
         """
-        self.codebooks = nn.Parameter(torch.as_tensor(codebooks).clone())
+        self.codebooks = nn.Parameter(torch.from_numpy(np.array(codebooks)))
         if len(codebooks) > 1:
             for trunk in self.trunks.values():
                 nn.init.zeros_(trunk.head.weight)

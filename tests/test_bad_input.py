@@ -1,0 +1,216 @@
+"""What is wrong, what was expected, what to do: for every parameter and every kind of X."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_estimator
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+
+from skvqdraw import VQDRAW
+from skvqdraw.refiners import ConvRefiner, Refiner
+
+BAD_PARAMS = {
+    "n_stages": [(0, r"an int in the range \[1, inf\). Got 0 instead"), (2.0, "an int"), ("4", "int")],
+    "n_options": [(1, r"an int in the range \[2, inf\). Got 1 instead"), (None, "an int")],
+    "refiner": [("conv", r"a str among \{'auto'\} or an object implementing"), (None, "'auto'")],
+    "init": [("pca", r"a str among \{'(kmeans|random)', '(kmeans|random)'\}. Got 'pca' instead")],
+    "aux_weight": [(-0.1, r"a float in the range \[0.*, inf\). Got -0.1 instead")],
+    "gradient_decay": [(1.5, r"range \[0.*, 1.*\]. Got 1.5 instead"), (-1, "Got -1 instead")],
+    "encoding": [("dense", "a str among .*'onehot-dense'.*Got 'dense' instead"), (None, "str among")],
+    "max_steps": [(-1, r"an int in the range \[0, inf\) or None. Got -1 instead"), (1.5, "an int")],
+    "max_time": [(0, r"a float in the range \(0.*, inf\) or None. Got 0 instead"), ("5m", "float")],
+    "batch_size": [(0, r"an int in the range \[1, inf\). Got 0 instead")],
+    "learning_rate": [(0, r"a float in the range \(0.*, inf\). Got 0 instead")],
+    "weight_decay": [(-1, r"range \[0.*, inf\). Got -1 instead")],
+    "early_stopping": [("yes", "an instance of 'bool'"), (None, "'bool'")],
+    "validation_fraction": [(0, r"range \(0.*, 1.*\). Got 0 instead"), (1, "Got 1 instead")],
+    "n_iter_no_change": [(0, r"an int in the range \[1, inf\). Got 0 instead")],
+    "tol": [(-1e-3, r"range \[0.*, inf\). Got -0.001 instead")],
+    "warm_start": [(None, "an instance of 'bool'")],
+    "device": [(3, "an instance of 'str'. Got 3 instead")],
+    "precision": [("fp16", "a str among .*'bf16'.*Got 'fp16' instead")],
+    "random_state": [("zero", "Got 'zero' instead")],
+    "verbose": [(-1, "Got -1 instead")],
+}
+
+
+def test_no_parameter_is_forgotten():
+    assert set(BAD_PARAMS) == set(VQDRAW().get_params())
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [(name, *case) for name, cases in BAD_PARAMS.items() for case in cases],
+)
+def test_parameters(X, name, value, message, method):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter of VQDRAW must be .*{message}"):
+        getattr(VQDRAW(**{name: value}), method)(X)
+
+
+def test_a_budget_is_needed(X):
+    with pytest.raises(ValueError, match="max_steps and max_time must not both be None"):
+        VQDRAW(max_steps=None).fit(X)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2"])
+def test_devices_that_are_not_there(X, device):
+    with pytest.raises(ValueError, match=f"device must be 'auto' or .*got '{device}'"):
+        make_estimator(device=device).fit(X)
+
+
+BAD_X = {
+    "nan": (lambda X: np.where(X > 0.5, np.nan, X), "Input X contains NaN"),
+    "inf": (lambda X: np.where(X > 0.5, np.inf, X), "Input X contains infinity"),
+    "1-D": (lambda X: X[0], "Expected 2D array, got 1D array instead"),
+    "3-D": (
+        lambda X: X.reshape(-1, 8, 8),
+        r"2-D array; got an array of shape \(200, 8, 8\).*X.reshape\(len\(X\), -1\)",
+    ),
+    "4-D": (lambda X: X.reshape(-1, 8, 8, 1), r"X.reshape\(len\(X\), -1\)"),
+    "no rows": (lambda X: X[:0], r"Found array with 0 sample\(s\)"),
+    "no columns": (lambda X: X[:, :0], r"Found array with 0 feature\(s\)"),
+    "strings": (lambda X: X.astype(str), "could not convert string to float|dtype='numeric'"),
+    "complex": (lambda X: X.astype(complex), "Complex data not supported"),
+    "ragged": (lambda X: [[1, 2], [3]], "inhomogeneous"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_X.values(), ids=BAD_X)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "encode", "transform", "score"])
+def test_rows(X, fitted, spoil, message, method):
+    estimator = make_estimator() if "fit" in method else fitted
+    with pytest.raises(ValueError, match=message):
+        getattr(estimator, method)(spoil(X))
+
+
+def test_sparse_rows(X):
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        make_estimator().fit(sparse.csr_array(X))
+
+
+def test_another_width(X, fitted):
+    with pytest.raises(ValueError, match="X has 63 features, but VQDRAW is expecting 64 features"):
+        fitted.encode(X[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(3), r"sample_weight.shape == \(3,\), expected \(200,\)"),
+        (-np.ones(200), "Negative values in data passed to `sample_weight`"),
+        (np.zeros(200), "Sample weights must contain at least one non-zero number"),
+        (np.full(200, np.nan), "Input sample_weight contains NaN"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_weights(X, weight, message, method):
+    with pytest.raises(ValueError, match=message):
+        getattr(make_estimator(), method)(X, sample_weight=weight)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ([[0, 8, 0, 0]], r"integers in \[0, 8\); got 8 at row 0, stage 1"),
+        ([[0, -1, 0, 0]], r"got -1 at row 0, stage 1"),
+        ([[0.5, 1, 2, 3]], "must be integers .* got dtype float64"),
+        ([0, 1, 2, 3], r"2-D array .* got an array of shape \(4,\)"),
+        (np.zeros((2, 5), int), "at most 4 columns, one for each stage; got 5"),
+    ],
+)
+def test_codes(fitted, codes, message):
+    with pytest.raises(ValueError, match=message):
+        fitted.decode(codes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda Z: Z[:, :-1], "n_stages \\* n_options = 32 columns; got 31"),
+        (lambda Z: Z * 2, "each row of Z must be one-hot.*row 0 is not"),
+        (lambda Z: np.full((1, 32), np.nan), "Input Z contains NaN"),
+        (lambda Z: Z.toarray()[0], "Expected 2D array"),
+    ],
+)
+def test_rows_that_are_not_one_hot(X, fitted, spoil, message):
+    with pytest.raises(ValueError, match=message):
+        fitted.inverse_transform(spoil(fitted.transform(X)))
+
+
+def test_ordinal_rows_must_be_whole_codes(X):
+    vq = make_estimator(encoding="ordinal").fit(X)
+    with pytest.raises(ValueError, match="codes must have 4 columns; got 3"):
+        vq.inverse_transform(vq.transform(X)[:, :3])
+
+
+@pytest.mark.parametrize("n_samples", [0, -1])
+def test_number_of_samples(fitted, n_samples):
+    with pytest.raises(ValueError, match=f"n_samples must be at least 1; got {n_samples}"):
+        fitted.sample(n_samples)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("encode", ([[1.0]],)),
+        ("decode", ([[1]],)),
+        ("transform", ([[1.0]],)),
+        ("inverse_transform", ([[1.0]],)),
+        ("reconstruct", ([[1.0]],)),
+        ("score", ([[1.0]],)),
+        ("sample", ()),
+        ("sample_codes", ()),
+        ("save", ("model.safetensors",)),
+        ("get_feature_names_out", ()),
+    ],
+)
+def test_not_fitted(method, arguments):
+    with pytest.raises(NotFittedError, match="This VQDRAW instance is not fitted yet"):
+        getattr(VQDRAW(), method)(*arguments)
+
+
+def test_an_image_shape_that_does_not_match(X):
+    vq = make_estimator().fit(X)
+    vq.set_params(refiner=ConvRefiner((28, 28)))
+    with pytest.raises(ValueError, match=r"image_shape=\(28, 28\) has 784 values; X has 64 features"):
+        vq.fit(X)
+    assert vq.encode(X).shape == (200, 4)
+
+
+def test_a_validation_set_needs_rows():
+    with pytest.raises(ValueError, match="validation_fraction=0.1 of n_samples=1 leaves no row"):
+        make_estimator(early_stopping=True).fit([[1.0, 2.0]])
+
+
+class Build(Refiner):
+    def __init__(self, result=None):
+        self.result = result
+
+    def build(self, n_features, n_stages, n_options):
+        return self.result
+
+
+class NotARound(torch.nn.Module):
+    def forward(self, x, stage):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ("text", "Build.build must return a torch.nn.Module; got str"),
+        (NotARound(), "NotARound, built by Build, must return a round with n_stages.*got Tensor"),
+    ],
+)
+def test_refiners_of_users(X, result, message):
+    with pytest.raises(TypeError, match=message):
+        make_estimator(refiner=Build(result)).fit(X)
+
+
+def test_kmeans_start_needs_a_network_that_can(X):
+    from skvqdraw.refiners import PaperRefiner
+
+    with pytest.raises(ValueError, match="init='kmeans' needs .*start_from_codebooks; PaperNetwork"):
+        make_estimator(refiner=PaperRefiner((8, 8)), init="kmeans").fit(X)

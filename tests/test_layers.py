@@ -1,0 +1,84 @@
+"""Imports point one way only, and private names of scikit-learn stay in one file."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skvqdraw
+
+PACKAGE = Path(skvqdraw.__file__).parent
+LAYERS = {
+    "_codes": 0,
+    "_files": 0,
+    "exceptions": 0,
+    "_device": 1,
+    "nn": 1,
+    "training": 2,
+    "_sklearn": 3,
+    "_residual_kmeans": 3,
+    "refiners": 3,
+    "_base": 3,
+    "_vqdraw": 3,
+    "io": 3,
+    "datasets": 4,
+    "__init__": 4,
+}
+ALLOWED = {
+    0: {"numpy", "scipy"},
+    1: {"torch"},
+    2: set(),
+    3: {"sklearn", "safetensors", "threadpoolctl", "tqdm"},
+    4: set(),
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports_of(path):
+    """Yield (package or "", first part of the module inside ours, imported names)."""
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], alias.name, []
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            if not node.level:
+                yield node.module.split(".")[0], node.module, names
+            elif node.level == depth:  # from the package itself
+                for module in [node.module] if node.module else names:
+                    yield "", module.split(".")[0], names
+            else:  # a sibling in the same folder
+                yield "", name_of(path), names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_from_its_own_layer_or_a_lower_one(path):
+    layer = LAYERS[name_of(path)]
+    allowed = set().union(*(ALLOWED[low] for low in range(layer + 1)))
+    for package, module, names in imports_of(path):
+        if not package:
+            assert LAYERS[module] <= layer, f"imports {module}"
+        elif package not in sys.stdlib_module_names:
+            assert package in allowed, f"imports {module}"
+        if package == "sklearn" and path.name != "_sklearn.py":
+            private = [part for part in [*module.split("."), *names] if part.startswith("_")]
+            assert not private, f"private names of scikit-learn: {private}"
+
+
+def test_public_names():
+    assert skvqdraw.__all__ == sorted(skvqdraw.__all__)
+    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn):
+        assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_optional_packages_are_not_needed():
+    code = "import sys, skvqdraw, skvqdraw.datasets; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"matplotlib", "polars", "skops"} & set(loaded.stdout.split())
