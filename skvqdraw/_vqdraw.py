@@ -77,7 +77,7 @@ class VQDRAW(CodeTransformer):
         grow with `n_stages`, for a slightly higher error.
     encoding : {"onehot", "onehot-dense", "ordinal"}, default="onehot"
         What `transform` returns: a sparse matrix, the same as an ndarray, or the integers.
-    max_steps : int or None, default=2000
+    max_steps : int or None, default=1000
         Optimizer steps of a `fit`; None for no limit but `max_time`. 0 leaves the network as it
         starts.
     max_time : float or None, default=None
@@ -193,7 +193,7 @@ class VQDRAW(CodeTransformer):
         aux_weight=0.01,
         gradient_decay=0.0,
         encoding="onehot",
-        max_steps=2000,
+        max_steps=1000,
         max_time=None,
         batch_size=64,
         learning_rate=2e-3,
@@ -402,7 +402,9 @@ class VQDRAW(CodeTransformer):
         super().__setstate__(state)
         if "network_" in state:
             arrays = self.network_
-            self.network_ = build_network(self.refiner_, self.n_features_in_, *self._code_shape, seed=0)
+            self.network_ = build_network(
+                self.refiner_, self.n_features_in_, *self._code_shape, seed=0
+            )
             load_network_arrays(self.network_, arrays)
 
 
@@ -416,9 +418,7 @@ class _Fit:
             estimator.precision == "auto" and trains_in_bf16(self.device)
         )
         self.order_rng = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
-        self.refiner = (
-            MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
-        )
+        self.refiner = MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
         self.loss_curve, self.n_steps = [], 0
         if keep:
             _check_same_model(estimator, self.refiner)
@@ -431,7 +431,9 @@ class _Fit:
         """Build the network and start its codebooks from the rows."""
         estimator = self.estimator
         D, S, K = X.shape[1], estimator.n_stages, estimator.n_options
-        self.network = build_network(self.refiner, D, S, K, seed=rng.randint(np.iinfo(np.int32).max))
+        self.network = build_network(
+            self.refiner, D, S, K, seed=rng.randint(np.iinfo(np.int32).max)
+        )
         only_rows = np.zeros_like(sample_weight)
         only_rows[rows] = sample_weight[rows]
         self.preparation = Preparation(
@@ -583,8 +585,10 @@ class _Progress:
                     for name, value in record.items()
                 )
             )
+        self.bar.set_postfix(
+            error=f"{record['error']:.4g}", bits=f"{record['entropy']:.1f}", refresh=False
+        )
         self.bar.update(record["step"] - self.bar.n)
-        self.bar.set_postfix(error=f"{record['error']:.4g}", bits=f"{record['entropy']:.1f}")
 
 
 @contextmanager
@@ -657,8 +661,6 @@ def _encode_rows(network, preparation, X, n_stages, n_options, *, rows=None, bf1
         for start in range(0, n_rows, sequential.TILE_ROWS):
             tile = slice(start, start + sequential.TILE_ROWS)
             target_ND = preparation.forward(X[tile if rows is None else rows[tile]]).to(device)
-            codes_NS = sequential.encode(
-                network, SquaredError(), target_ND, n_stages, bf16=bf16
-            )
+            codes_NS = sequential.encode(network, SquaredError(), target_ND, n_stages, bf16=bf16)
             codes[tile] = codes_NS.cpu().numpy()
     return codes

@@ -128,7 +128,7 @@ class MLPRefiner(_FactoredRefiner):
 
     Parameters
     ----------
-    hidden_size : int, default=256
+    hidden_size : int, default=128
         Width of the hidden layers. 64 to 1024; more is slower and over-fits small data.
     n_blocks : int, default=2
         Number of residual blocks of two layers each. 1 to 4.
@@ -164,7 +164,7 @@ class MLPRefiner(_FactoredRefiner):
 
     def __init__(
         self,
-        hidden_size=256,
+        hidden_size=128,
         *,
         n_blocks=2,
         basis_size=24,

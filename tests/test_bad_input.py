@@ -11,13 +11,20 @@ from skvqdraw import VQDRAW
 from skvqdraw.refiners import ConvRefiner, Refiner
 
 BAD_PARAMS = {
-    "n_stages": [(0, r"an int in the range \[1, inf\). Got 0 instead"), (2.0, "an int"), ("4", "int")],
+    "n_stages": [
+        (0, r"an int in the range \[1, inf\). Got 0 instead"),
+        (2.0, "an int"),
+        ("4", "int"),
+    ],
     "n_options": [(1, r"an int in the range \[2, inf\). Got 1 instead"), (None, "an int")],
     "refiner": [("conv", r"a str among \{'auto'\} or an object implementing"), (None, "'auto'")],
     "init": [("pca", r"a str among \{'(kmeans|random)', '(kmeans|random)'\}. Got 'pca' instead")],
     "aux_weight": [(-0.1, r"a float in the range \[0.*, inf\). Got -0.1 instead")],
     "gradient_decay": [(1.5, r"range \[0.*, 1.*\]. Got 1.5 instead"), (-1, "Got -1 instead")],
-    "encoding": [("dense", "a str among .*'onehot-dense'.*Got 'dense' instead"), (None, "str among")],
+    "encoding": [
+        ("dense", "a str among .*'onehot-dense'.*Got 'dense' instead"),
+        (None, "str among"),
+    ],
     "max_steps": [(-1, r"an int in the range \[0, inf\) or None. Got -1 instead"), (1.5, "an int")],
     "max_time": [(0, r"a float in the range \(0.*, inf\) or None. Got 0 instead"), ("5m", "float")],
     "batch_size": [(0, r"an int in the range \[1, inf\). Got 0 instead")],
@@ -174,7 +181,9 @@ def test_not_fitted(method, arguments):
 def test_an_image_shape_that_does_not_match(X):
     vq = make_estimator().fit(X)
     vq.set_params(refiner=ConvRefiner((28, 28)))
-    with pytest.raises(ValueError, match=r"image_shape=\(28, 28\) has 784 values; X has 64 features"):
+    with pytest.raises(
+        ValueError, match=r"image_shape=\(28, 28\) has 784 values; X has 64 features"
+    ):
         vq.fit(X)
     assert vq.encode(X).shape == (200, 4)
 
@@ -212,5 +221,7 @@ def test_refiners_of_users(X, result, message):
 def test_kmeans_start_needs_a_network_that_can(X):
     from skvqdraw.refiners import PaperRefiner
 
-    with pytest.raises(ValueError, match="init='kmeans' needs .*start_from_codebooks; PaperNetwork"):
+    with pytest.raises(
+        ValueError, match="init='kmeans' needs .*start_from_codebooks; PaperNetwork"
+    ):
         make_estimator(refiner=PaperRefiner((8, 8)), init="kmeans").fit(X)

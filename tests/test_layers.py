@@ -80,5 +80,7 @@ def test_public_names():
 
 def test_optional_packages_are_not_needed():
     code = "import sys, skvqdraw, skvqdraw.datasets; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert not {"matplotlib", "polars", "skops"} & set(loaded.stdout.split())

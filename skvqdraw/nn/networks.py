@@ -123,9 +123,7 @@ class ConvTrunk(nn.Module):
     and channel in it): so its input and its output are views, and nothing is ever shuffled.
     """
 
-    def __init__(
-        self, n_rounds, image_shape, *, basis_size, n_channels, n_blocks, downsampling
-    ):
+    def __init__(self, n_rounds, image_shape, *, basis_size, n_channels, n_blocks, downsampling):
         super().__init__()
         H, W, C = image_shape
         f = downsampling
@@ -133,10 +131,7 @@ class ConvTrunk(nn.Module):
         self.patch_size = f * f * C
         self.basis_size = basis_size
         self.feature_order = (
-            np.arange(H * W * C)
-            .reshape(H // f, f, W // f, f, C)
-            .transpose(0, 2, 1, 3, 4)
-            .ravel()
+            np.arange(H * W * C).reshape(H // f, f, W // f, f, C).transpose(0, 2, 1, 3, 4).ravel()
         )
         self.stem = nn.Conv2d(self.patch_size, n_channels, 3, padding=1)
         self.position_map = nn.Parameter(torch.zeros(n_channels, *self.grid))

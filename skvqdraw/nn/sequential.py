@@ -60,9 +60,9 @@ def _walk(network, x_ND, n_stages, pick, bf16):
     stage = 0
     while stage < n_stages:
         a_round = _evaluate(network, x_ND, stage, bf16)
-        for stage in range(stage, min(stage + a_round.n_stages, n_stages)):
+        for _ in range(min(a_round.n_stages, n_stages - stage)):
             a_round = a_round.choose(pick(stage, a_round))
-        stage += 1
+            stage += 1
         x_ND = a_round.reconstruction()
     return x_ND
 

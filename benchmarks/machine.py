@@ -1,0 +1,98 @@
+"""What a benchmark runs on, how fast that can be, and how much memory is in use."""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def describe():
+    """Return hardware, versions and the command, for the head of a result file."""
+    packages = ("skvqdraw", "torch", "scikit-learn", "numpy", "scipy")
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "bf16_native": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _cpu_name():
+    """Name and model numbers: virtual machines often say no more than the brand."""
+    fields = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    return f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']})"
+
+
+def seconds_of(function, *, repeats=5):
+    """Return the median time of a call, after one that does not count."""
+    function()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def peak_gflops(dtype, *, size=2048):
+    """Return the rate of a square matrix product, in GFLOP/s."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+    return 2 * size**3 / seconds_of(lambda: a @ b, repeats=9) / 1e9
+
+
+def flops_of(function):
+    """Return the operations of matrix products and convolutions in a call."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+class AnonymousMemory:
+    """Watches RssAnon, the memory of this process that is not file-backed, in a thread."""
+
+    def __init__(self, interval=0.02):
+        self.interval = interval
+
+    def __enter__(self):
+        self.at_start = self.peak = self.now()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._stop.wait(self.interval):
+            self.peak = max(self.peak, self.now())
+
+    @property
+    def growth_gib(self):
+        """GiB at the peak above the start."""
+        return (self.peak - self.at_start) / 2**30
+
+    @staticmethod
+    def now():
+        """Return RssAnon in bytes."""
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        raise OSError("RssAnon is not in /proc/self/status: this needs Linux")
