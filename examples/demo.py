@@ -97,18 +97,16 @@ def main():
         print(f"{stage * np.log2(N_OPTIONS):6.0f} {ours:9.4f} {theirs:17.4f}{note}")
 
     on_pixels = LogisticRegression(max_iter=1000).fit(X, y).score(X_test, y_test)
-    on_codes = LogisticRegression(max_iter=1000).fit(vq.transform(X), y)
-    n_bits = N_STAGES * np.log2(N_OPTIONS)
+    probe = LogisticRegression(max_iter=1000).fit(vq.transform(X), y)
+    on_codes = probe.score(vq.transform(X_test), y_test)
     print("\nAccuracy of logistic regression")
-    print(
-        f"  on the codes, {n_bits:.0f} bits a digit     {on_codes.score(vq.transform(X_test), y_test):.3f}"
-    )
-    print(f"  on the 64 raw pixels          {on_pixels:.3f}")
+    print(f"  on the codes, {N_STAGES * np.log2(N_OPTIONS):.0f} bits a digit  {on_codes:.3f}")
+    print(f"  on the 64 raw pixels        {on_pixels:.3f}")
 
     draw_stages(vq, X_test[:8], digits.image_shape, "demo-stages.png")
     draw_samples(vq, digits.image_shape, "demo-samples.png")
     print(
-        "\nPictures: demo-stages.png (digits refined stage by stage), demo-samples.png (random codes)"
+        "\ndemo-stages.png: digits refined stage by stage. demo-samples.png: random codes, decoded."
     )
 
 

@@ -57,7 +57,7 @@ def test_proposals_depend_on_stage_and_on_x(refiner):
 def test_stage_zero_is_a_table():
     network = MLPRefiner(hidden_size=8).build(6, 4, 5)
     table = torch.randn(1, 5, 6)
-    network.start_from_codebooks(table)
+    network.start_from_codebooks(table.numpy())
     options = network(torch.zeros(3, 6), 0).materialise()
     assert torch.equal(options, table.expand(3, 5, 6))
 
@@ -65,7 +65,7 @@ def test_stage_zero_is_a_table():
 def test_kmeans_start_is_silent():
     network = ConvRefiner((4, 4), n_channels=8).build(16, 5, 3)
     codebooks = torch.randn(5, 3, 16)
-    network.start_from_codebooks(codebooks)
+    network.start_from_codebooks(codebooks.numpy())
     x = torch.randn(2, 16)
     for stage in (0, 1, 4):
         options = network(x, stage).materialise()

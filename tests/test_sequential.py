@@ -23,11 +23,11 @@ def make_network(name, dtype=torch.float64, codebooks=False):
     torch.manual_seed(0)
     network = REFINERS[name].build(D, S, K).to(dtype)
     if codebooks:
-        network.start_from_codebooks(torch.randn(S, K, D, dtype=dtype) * 0.3)
+        network.start_from_codebooks(0.3 * torch.randn(S, K, D, dtype=dtype).numpy())
         for trunk in network.trunks.values():
             torch.nn.init.normal_(trunk.head.weight, std=0.1)
     elif name != "paper":
-        network.start_from_codebooks(torch.randn(1, K, D, dtype=dtype))
+        network.start_from_codebooks(torch.randn(1, K, D, dtype=dtype).numpy())
     return network
 
 

@@ -72,7 +72,7 @@ class FactoredNetwork(nn.Module):
         return next((trunk.feature_order for trunk in self.trunks.values()), None)
 
     def start_from_codebooks(self, codebooks):
-        """Start as this residual quantizer, (T, K, D): T = 1 sets the table of stage 0 only.
+        """Start as this residual quantizer, an ndarray (T, K, D): T = 1 sets stage 0 only.
 
         With more than one stage the trunks start silent, so that the network IS the quantizer
         until it is trained.
