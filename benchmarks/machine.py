@@ -50,10 +50,19 @@ def seconds_of(function, *, repeats=5):
     return statistics.median(times)
 
 
-def peak_gflops(dtype, *, size=2048):
-    """Return the rate of a square matrix product, in GFLOP/s."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-    return 2 * size**3 / seconds_of(lambda: a @ b, repeats=9) / 1e9
+def peak_gflops(dtype):
+    """Return the rates of a large matrix product and of a large convolution, in GFLOP/s.
+
+    Which is faster depends on the libraries: the share of a peak means the higher of the two.
+    """
+    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    product = 2 * 2048**3 / seconds_of(lambda: a @ b, repeats=9)
+    convolve = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype, memory_format=torch.channels_last)
+    x = torch.randn(32, 256, 28, 28).to(dtype, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        flops = 2 * 9 * 256**2 * 28**2 * 32
+        convolution = flops / seconds_of(lambda: convolve(x), repeats=9)
+    return {"product": round(product / 1e9, 1), "convolution": round(convolution / 1e9, 1)}
 
 
 def flops_of(function):

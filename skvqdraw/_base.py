@@ -31,6 +31,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Return the reconstructions (n_samples, n_features) of valid codes or prefixes."""
         raise NotImplementedError
 
+    def _reconstruct(self, X):
+        """Return `_decode(_encode(X))`; a subclass may know a shorter way."""
+        return self._decode(self._encode(X))
+
     @property
     def _code_shape(self):
         """Stages and options of the fitted model, whatever the parameters say by now."""
@@ -116,30 +120,30 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Z = one_hot(codes, self._code_shape[1])
         return Z.toarray() if self.encoding == "onehot-dense" else align_sparse_interface(Z)
 
-    def inverse_transform(self, Z):
+    def inverse_transform(self, X):
         """Return the reconstructions of transformed rows.
 
         Parameters
         ----------
-        Z : {array-like, sparse matrix}
-            What `transform` returns under the present `encoding`.
+        X : {array-like, sparse matrix}
+            Codes as features, what `transform` returns under the present `encoding`.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X_original : ndarray of shape (n_samples, n_features)
             In the units of the training data.
 
         Raises
         ------
         ValueError
-            If `Z` has another width, or a row that is not one-hot.
+            If `X` has another width, or a row that is not one-hot.
         """
         check_is_fitted(self)
         n_stages, n_options = self._code_shape
         if self.encoding == "ordinal":
-            return self._decode(check_codes(Z, n_options, n_stages=n_stages))
-        Z = check_array(Z, accept_sparse="csr", input_name="Z")
-        return self._decode(from_one_hot(Z, n_stages, n_options))
+            return self._decode(check_codes(X, n_options, n_stages=n_stages))
+        X = check_array(X, accept_sparse="csr", input_name="X")
+        return self._decode(from_one_hot(X, n_stages, n_options))
 
     def reconstruct(self, X):
         """Return what is left of rows after encoding and decoding.
@@ -154,7 +158,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         X_reconstructed : ndarray of shape (n_samples, n_features)
             ``decode(encode(X))``.
         """
-        return self._decode(self.encode(X))
+        check_is_fitted(self)
+        return self._reconstruct(self._validate_X(X, reset=False))
 
     def score_samples(self, X):
         """Return minus the squared error of each row's reconstruction.
@@ -174,7 +179,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         scores = np.empty(len(X))
         for start in range(0, len(X), _SCORED_ROWS):
             rows = X[start : start + _SCORED_ROWS]
-            error = self._decode(self._encode(rows)).astype(np.float64) - rows
+            error = self._reconstruct(rows).astype(np.float64) - rows
             scores[start : start + _SCORED_ROWS] = -np.square(error).mean(axis=1)
         return scores
 

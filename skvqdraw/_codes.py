@@ -68,7 +68,7 @@ def from_one_hot(Z, n_stages, n_options):
     Z = sparse.csr_array(Z)
     if Z.shape[1] != n_stages * n_options:
         raise ValueError(
-            f"Z must have n_stages * n_options = {n_stages * n_options} columns; got {Z.shape[1]}."
+            f"X must have n_stages * n_options = {n_stages * n_options} columns; got {Z.shape[1]}."
         )
     Z.eliminate_zeros()
     Z.sort_indices()
@@ -79,7 +79,7 @@ def from_one_hot(Z, n_stages, n_options):
         wrong = ((stages != expected) | (Z.data.reshape(-1, n_stages) != 1)).any(axis=1)
     if wrong.any():
         raise ValueError(
-            f"each row of Z must be one-hot: a single 1 in each of {n_stages} blocks of "
+            f"each row of X must be one-hot: a single 1 in each of {n_stages} blocks of "
             f"{n_options} columns, as transform returns it; row {np.argmax(wrong)} is not."
         )
     return codes.astype(codes_dtype(n_options))

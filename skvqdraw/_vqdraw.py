@@ -1,33 +1,19 @@
 """VQ-DRAW: sequential discrete auto-encoding without an encoder."""
 
 import time
-import warnings
-from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Integral, Real
 
 import numpy as np
-import torch
-from sklearn.base import clone
 from sklearn.utils import check_random_state
-from tqdm import tqdm
 
 from ._base import CodeTransformer
 from ._codes import codes_dtype, option_frequencies
-from ._device import resolve_device, trains_in_bf16
-from ._residual_kmeans import residual_kmeans
+from ._coding import coded_tiles, decoded_tiles
+from ._device import resolve_device
+from ._fitting import Fit, build_network, unchanged_on_failure
 from ._sklearn import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
-from .nn import sequential
-from .nn.losses import SquaredError
-from .refiners import MLPRefiner
-from .training.batches import (
-    Preparation,
-    endless_order,
-    mean_and_scale,
-    one_pass,
-    prepared_batches,
-)
-from .training.loop import make_optimizer, train
+from .training.batches import Preparation, endless_order, one_pass
 from .training.schedule import constant, warm_up_and_cosine
 from .training.state import (
     load_network_arrays,
@@ -38,11 +24,8 @@ from .training.state import (
 
 # Evaluation points of a fit: each adds a record to `loss_curve_`.
 _N_RECORDS = 50
-# Rows that start the codebooks, and k-means iterations on them.
-_TABLE_ROWS, _TABLE_ITERATIONS = 10_000, 10
-_KMEANS_ROWS, _KMEANS_ITERATIONS = 15_000, 25
-# Rows of which `code_usage_` is counted.
-_USAGE_ROWS = 2048
+# Rows on which a model is judged between steps and at the end: more would cost more than they tell.
+_JUDGED_ROWS = 2048
 
 
 class VQDRAW(CodeTransformer):
@@ -94,7 +77,7 @@ class VQDRAW(CodeTransformer):
         Whether to set rows aside, stop when their error no longer falls, and keep the best
         network seen.
     validation_fraction : float, default=0.1
-        Share of rows set aside, in (0, 1). Only used with `early_stopping`.
+        Share of rows set aside, in (0, 1), at most 2048 rows. Only used with `early_stopping`.
     n_iter_no_change : int, default=5
         Evaluation points (of about 50 in a fit) without improvement after which to stop. Only
         used with `early_stopping`.
@@ -257,20 +240,13 @@ class VQDRAW(CodeTransformer):
         started = time.perf_counter()
         if self.max_steps is None and self.max_time is None:
             raise ValueError("max_steps and max_time must not both be None; set one of them.")
-        with _unchanged_on_failure(self):
+        with unchanged_on_failure(self):
             going_on = self.warm_start and hasattr(self, "network_")
-            X = self._validate_X(X, reset=not going_on)
-            sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            rng = check_random_state(self.random_state)
+            X, sample_weight, rng = self._validate(X, sample_weight, reset=not going_on)
             rows, validation_rows = self._split(sample_weight, rng)
-            fit = _Fit(self, rng, keep=going_on)
-            if not going_on:
-                fit.start(X, rows, sample_weight, rng)
-            fit.make_optimizer()
+            fit = Fit(self, X, rows, sample_weight, rng, going_on=going_on)
             fit.train(
-                X,
                 endless_order(rows, self.batch_size, fit.order_rng),
-                _mean_one(sample_weight, rows),
                 validation_rows=validation_rows,
                 schedule=warm_up_and_cosine,
                 max_steps=self.max_steps,
@@ -309,24 +285,17 @@ class VQDRAW(CodeTransformer):
             If the loss becomes infinite or NaN.
         """
         started = time.perf_counter()
-        with _unchanged_on_failure(self):
+        with unchanged_on_failure(self):
             going_on = hasattr(self, "network_")
-            X = self._validate_X(X, reset=not going_on)
-            sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            rng = check_random_state(self.random_state)
-            rows = np.flatnonzero(sample_weight > 0)
-            fit = _Fit(self, rng, keep=going_on)
-            if not going_on:
-                fit.start(X, rows, sample_weight, rng)
-            fit.make_optimizer()
+            X, sample_weight, rng = self._validate(X, sample_weight, reset=not going_on)
+            rows = np.flatnonzero(sample_weight)
+            fit = Fit(self, X, rows, sample_weight, rng, going_on=going_on)
             if hasattr(self, "_partial_fit_state"):
                 fit.order_rng = deepcopy(self._partial_fit_state["order_rng"])
                 load_optimizer_arrays(fit.optimizer, self._partial_fit_state["optimizer"])
             order = one_pass(rows, self.batch_size, fit.order_rng)
             fit.train(
-                X,
                 iter(order),
-                _mean_one(sample_weight, rows),
                 schedule=constant,
                 max_steps=len(order),
                 max_time=None,
@@ -340,12 +309,18 @@ class VQDRAW(CodeTransformer):
             }
         return self
 
+    def _validate(self, X, sample_weight, *, reset):
+        """Return what a fit is given, checked: X, weights and random state."""
+        X = self._validate_X(X, reset=reset)
+        sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        return X, sample_weight, check_random_state(self.random_state)
+
     def _split(self, sample_weight, rng):
         """Return the rows to train on and, for early stopping, those to validate on."""
-        rows = np.flatnonzero(sample_weight > 0)
+        rows = np.flatnonzero(sample_weight)
         if not self.early_stopping:
             return rows, None
-        n_validation = int(np.ceil(self.validation_fraction * len(rows)))
+        n_validation = min(int(np.ceil(self.validation_fraction * len(rows))), _JUDGED_ROWS)
         if n_validation >= len(rows):
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} of n_samples={len(rows)} leaves "
@@ -356,10 +331,9 @@ class VQDRAW(CodeTransformer):
 
     def _store(self, fit, X, rows):
         """Assign everything that a fit learns."""
-        counted = rows[np.linspace(0, len(rows) - 1, min(_USAGE_ROWS, len(rows))).astype(int)]
-        codes = _encode_rows(
-            fit.network, fit.preparation, X, self.n_stages, self.n_options, rows=counted
-        )
+        judged = rows[np.linspace(0, len(rows) - 1, min(_JUDGED_ROWS, len(rows))).astype(int)]
+        tiles = coded_tiles(fit.network, fit.preparation, X, self.n_stages, rows=judged)
+        codes = np.concatenate([codes_NS.cpu().numpy() for _, _, codes_NS, _ in tiles])
         self.code_usage_ = option_frequencies(codes, self.n_options)
         self.mean_ = fit.preparation.mean_D
         self.scale_ = fit.preparation.scale
@@ -374,22 +348,34 @@ class VQDRAW(CodeTransformer):
         feature_order = getattr(network, "feature_order", None)
         return network, Preparation(self.mean_, self.scale_, feature_order)
 
-    def _encode(self, X):
+    def _coded_tiles(self, X):
         network, preparation = self._prepared()
         bf16 = self.precision == "bf16"
-        return _encode_rows(network, preparation, X, *self._code_shape, bf16=bf16)
+        for tile, _, codes_NS, x_ND in coded_tiles(
+            network, preparation, X, len(self.code_usage_), bf16=bf16
+        ):
+            yield tile, codes_NS.cpu().numpy(), preparation.inverse(x_ND)
+
+    def _encode(self, X):
+        n_stages, n_options = self._code_shape
+        codes = np.empty((len(X), n_stages), dtype=codes_dtype(n_options))
+        for tile, codes_NS, _ in self._coded_tiles(X):
+            codes[tile] = codes_NS
+        return codes
+
+    def _reconstruct(self, X):
+        Xr = np.empty(X.shape, dtype=self.mean_.dtype)
+        for tile, _, x_ND in self._coded_tiles(X):
+            Xr[tile] = x_ND
+        return Xr
 
     def _decode(self, codes):
         network, preparation = self._prepared()
-        bf16 = self.precision == "bf16"
-        device = next(network.parameters()).device
         X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
-        with torch.inference_mode():
-            for start in range(0, len(codes), sequential.TILE_ROWS):
-                tile = slice(start, start + sequential.TILE_ROWS)
-                codes_NS = torch.from_numpy(codes[tile].astype(np.int64)).to(device)
-                x_ND = sequential.decode(network, codes_NS, self.n_features_in_, bf16=bf16)
-                X[tile] = preparation.inverse(x_ND)
+        for tile, x_ND in decoded_tiles(
+            network, codes, self.n_features_in_, bf16=self.precision == "bf16"
+        ):
+            X[tile] = preparation.inverse(x_ND)
         return X
 
     def __getstate__(self):
@@ -406,261 +392,3 @@ class VQDRAW(CodeTransformer):
                 self.refiner_, self.n_features_in_, *self._code_shape, seed=0
             )
             load_network_arrays(self.network_, arrays)
-
-
-class _Fit:
-    """What a fit works on, apart from the estimator until all of it is done."""
-
-    def __init__(self, estimator, rng, *, keep):
-        self.estimator = estimator
-        self.device = resolve_device(estimator.device)
-        self.bf16 = estimator.precision == "bf16" or (
-            estimator.precision == "auto" and trains_in_bf16(self.device)
-        )
-        self.order_rng = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
-        self.refiner = MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
-        self.loss_curve, self.n_steps = [], 0
-        if keep:
-            _check_same_model(estimator, self.refiner)
-            network, self.preparation = estimator._prepared()
-            self.network = deepcopy(network)
-            self.loss_curve = list(estimator.loss_curve_)
-            self.n_steps = estimator.n_steps_
-
-    def start(self, X, rows, sample_weight, rng):
-        """Build the network and start its codebooks from the rows."""
-        estimator = self.estimator
-        D, S, K = X.shape[1], estimator.n_stages, estimator.n_options
-        self.network = build_network(
-            self.refiner, D, S, K, seed=rng.randint(np.iinfo(np.int32).max)
-        )
-        only_rows = np.zeros_like(sample_weight)
-        only_rows[rows] = sample_weight[rows]
-        self.preparation = Preparation(
-            *mean_and_scale(X, only_rows), getattr(self.network, "feature_order", None)
-        )
-        if estimator.init == "kmeans" and not hasattr(self.network, "start_from_codebooks"):
-            raise ValueError(
-                f"init='kmeans' needs a network with a method start_from_codebooks; "
-                f"{type(self.network).__name__}, built by {self.refiner}, has none. Use "
-                "init='random'."
-            )
-        if hasattr(self.network, "start_from_codebooks"):
-            n_stages, n_rows, max_iter = (
-                (S, _KMEANS_ROWS, _KMEANS_ITERATIONS)
-                if estimator.init == "kmeans"
-                else (1, _TABLE_ROWS, _TABLE_ITERATIONS)
-            )
-            subset = rng.choice(rows, min(n_rows, len(rows)), replace=False)
-            codebooks = residual_kmeans(
-                self.preparation.forward(X[subset]).numpy(),
-                n_stages,
-                K,
-                rng,
-                max_iter=max_iter,
-                sample_weight=sample_weight[subset],
-            )
-            self.network.start_from_codebooks(codebooks)
-        self.network.to(self.device)
-
-    def make_optimizer(self):
-        """Make a fresh optimizer for the network."""
-        self.optimizer = make_optimizer(
-            self.network, self.estimator.learning_rate, self.estimator.weight_decay
-        )
-
-    def train(self, X, order, sample_weight, *, validation_rows=None, **budget):
-        """Train until the budget ends, early stopping says so or the user interrupts."""
-        estimator = self.estimator
-        batches = prepared_batches(X, order, sample_weight, self.preparation, self.device)
-        records = train(
-            self.network,
-            self.optimizer,
-            batches,
-            n_stages=estimator.n_stages,
-            n_options=estimator.n_options,
-            learning_rate=estimator.learning_rate,
-            aux_weight=estimator.aux_weight,
-            gradient_decay=estimator.gradient_decay,
-            bf16=self.bf16,
-            **budget,
-        )
-        watch = _EarlyStopping(estimator.tol * self.preparation.scale**2, self.network)
-        try:
-            with _Progress(estimator.verbose, self.device, budget["max_steps"]) as progress:
-                for record in records:
-                    record = self._in_units_of_X(record)
-                    if validation_rows is not None:
-                        record["validation_error"] = self._error(X, validation_rows)
-                    self.loss_curve.append(record)
-                    progress.show(record)
-                    if validation_rows is not None and (
-                        watch.count(record["validation_error"]) >= estimator.n_iter_no_change
-                    ):
-                        break
-        except KeyboardInterrupt:
-            warnings.warn(
-                "Training interrupted by user: the model trained so far is kept.", stacklevel=3
-            )
-        watch.restore()
-        if self.loss_curve:
-            self.n_steps = self.loss_curve[-1]["step"]
-
-    def _in_units_of_X(self, record):
-        """Return the record with losses in X's squared units and steps counted from the start."""
-        if not np.isfinite(record["loss"]):
-            raise FloatingPointError(
-                f"the loss became {record['loss']} by step {record['step']}. Lower learning_rate "
-                f"(now {self.estimator.learning_rate}), or set precision='float32'."
-            )
-        unit = self.preparation.scale**2
-        return {
-            **record,
-            "step": self.n_steps + record["step"],
-            "loss": record["loss"] * unit,
-            "error": record["error"] * unit,
-        }
-
-    def _error(self, X, rows):
-        """Mean squared error of the reconstructions of rows, in X's squared units."""
-        total = 0.0
-        with torch.inference_mode():
-            for start in range(0, len(rows), sequential.TILE_ROWS):
-                tile = rows[start : start + sequential.TILE_ROWS]
-                target_ND = self.preparation.forward(X[tile]).to(self.device)
-                codes_NS = sequential.encode(
-                    self.network, SquaredError(), target_ND, self.estimator.n_stages
-                )
-                x_ND = sequential.decode(self.network, codes_NS, X.shape[1])
-                total += float((x_ND - target_ND).square().mean(1).sum())
-        return total / len(rows) * self.preparation.scale**2
-
-
-class _EarlyStopping:
-    """Counts evaluation points without improvement and keeps the best network seen."""
-
-    def __init__(self, least_improvement, network):
-        self.least_improvement = least_improvement
-        self.network = network
-        self.best_error, self.best_arrays, self.reference, self.n_bad = np.inf, None, np.inf, 0
-
-    def count(self, error):
-        """Return how many points in a row have not improved by enough, this one included."""
-        if error < self.best_error:
-            self.best_error, self.best_arrays = error, network_arrays(self.network)
-        if error < self.reference - self.least_improvement:
-            self.reference, self.n_bad = error, 0
-        else:
-            self.n_bad += 1
-        return self.n_bad
-
-    def restore(self):
-        """Put the best network back, if there was one."""
-        if self.best_arrays is not None:
-            load_network_arrays(self.network, self.best_arrays)
-
-
-class _Progress:
-    """A progress bar (verbose=1) or a line per record (verbose=2)."""
-
-    def __init__(self, verbose, device, max_steps):
-        self.bar = tqdm(
-            total=max_steps, desc=f"VQDRAW on {device}", unit="step", disable=verbose != 1
-        )
-        self.prints_lines = verbose > 1
-        if self.prints_lines:
-            self.bar.write(f"VQDRAW on {device}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.bar.close()
-
-    def show(self, record):
-        if self.prints_lines:
-            self.bar.write(
-                ", ".join(
-                    f"{name} {value:,.6g}" if isinstance(value, float) else f"{name} {value:,}"
-                    for name, value in record.items()
-                )
-            )
-        self.bar.set_postfix(
-            error=f"{record['error']:.4g}", bits=f"{record['entropy']:.1f}", refresh=False
-        )
-        self.bar.update(record["step"] - self.bar.n)
-
-
-@contextmanager
-def _unchanged_on_failure(estimator):
-    """Give the estimator its old attributes back if the block raises."""
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
-
-
-def build_network(refiner, n_features, n_stages, n_options, *, seed):
-    """Build a network without reading or seeding the global random stream, and check it."""
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would seed every GPU as well, which fork_rng does not undo.
-        torch.default_generator.manual_seed(seed)
-        network = refiner.build(n_features, n_stages, n_options)
-    if not isinstance(network, torch.nn.Module):
-        raise TypeError(
-            f"{type(refiner).__name__}.build must return a torch.nn.Module; got "
-            f"{type(network).__name__}."
-        )
-    with torch.inference_mode():
-        a_round = network(torch.zeros(1, n_features), 0)
-    for name in ("n_stages", "losses", "choose"):
-        if not hasattr(a_round, name):
-            raise TypeError(
-                f"{type(network).__name__}, built by {type(refiner).__name__}, must return a round "
-                f"with {name}, such as skvqdraw.nn.DenseRound; got {type(a_round).__name__}."
-            )
-    return network
-
-
-def _check_same_model(estimator, refiner):
-    """Refuse to go on training with other stages, options or refiner."""
-    wanted = {
-        "n_stages": estimator.n_stages,
-        "n_options": estimator.n_options,
-        "refiner": (type(refiner), refiner.get_params()),
-    }
-    n_stages, n_options = estimator._code_shape
-    fitted = {
-        "n_stages": n_stages,
-        "n_options": n_options,
-        "refiner": (type(estimator.refiner_), estimator.refiner_.get_params()),
-    }
-    for name, value in wanted.items():
-        if value != fitted[name]:
-            raise ValueError(
-                f"{name} cannot change while training goes on; fitted with "
-                f"{getattr(estimator, f'{name}_', fitted[name])}, got {getattr(estimator, name)}. "
-                "Set it back, or start again with warm_start=False and fit."
-            )
-
-
-def _mean_one(sample_weight, rows):
-    """Return the weights divided by their mean over the rows."""
-    return sample_weight / sample_weight[rows].mean()
-
-
-def _encode_rows(network, preparation, X, n_stages, n_options, *, rows=None, bf16=False):
-    """Return the codes of X, or of some of its rows, one tile of rows in memory at a time."""
-    n_rows = len(X) if rows is None else len(rows)
-    device = next(network.parameters()).device
-    codes = np.empty((n_rows, n_stages), dtype=codes_dtype(n_options))
-    with torch.inference_mode():
-        for start in range(0, n_rows, sequential.TILE_ROWS):
-            tile = slice(start, start + sequential.TILE_ROWS)
-            target_ND = preparation.forward(X[tile if rows is None else rows[tile]]).to(device)
-            codes_NS = sequential.encode(network, SquaredError(), target_ND, n_stages, bf16=bf16)
-            codes[tile] = codes_NS.cpu().numpy()
-    return codes

@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator
 
 from . import refiners
 from ._files import write_atomically
-from ._vqdraw import VQDRAW, build_network
+from ._fitting import build_network
+from ._vqdraw import VQDRAW
 from .exceptions import FormatError
 from .training.state import load_network_arrays, network_arrays
 

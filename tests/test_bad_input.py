@@ -136,8 +136,8 @@ def test_codes(fitted, codes, message):
     ("spoil", "message"),
     [
         (lambda Z: Z[:, :-1], "n_stages \\* n_options = 32 columns; got 31"),
-        (lambda Z: Z * 2, "each row of Z must be one-hot.*row 0 is not"),
-        (lambda Z: np.full((1, 32), np.nan), "Input Z contains NaN"),
+        (lambda Z: Z * 2, "each row of X must be one-hot.*row 0 is not"),
+        (lambda Z: np.full((1, 32), np.nan), "Input X contains NaN"),
         (lambda Z: Z.toarray()[0], "Expected 2D array"),
     ],
 )

@@ -116,7 +116,7 @@ def _spoiled(row, columns, values):
     ids=["a stage missing", "two in one stage", "not 1", "one stage twice", "negative"],
 )
 def test_from_one_hot_names_the_row(columns, values):
-    with pytest.raises(ValueError, match="each row of Z must be one-hot.*row 1 is not"):
+    with pytest.raises(ValueError, match="each row of X must be one-hot.*row 1 is not"):
         from_one_hot(_spoiled(1, columns, values), 2, 3)
 
 

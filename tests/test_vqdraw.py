@@ -1,3 +1,4 @@
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-import skvqdraw._vqdraw as module
+import skvqdraw._fitting as module
 from skvqdraw import VQDRAW
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
@@ -143,6 +144,26 @@ def test_memory_maps_are_read_piece_by_piece(X, tmp_path):
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     vq = make_estimator().fit(mapped)
     np.testing.assert_array_equal(vq.encode(mapped), make_estimator().fit(X).encode(X))
+
+
+def test_memory_is_bounded_by_batches_not_by_rows(tmp_path):
+    """Fitting on and encoding a memory map never holds a copy of it, let alone in float64."""
+    path = tmp_path / "X.npy"
+    mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(300_000, 200))
+    mapped[:] = np.random.default_rng(0).integers(0, 256, size=200, dtype=np.uint8)
+    mapped[::7] = 3
+    vq = make_estimator(n_stages=2, max_steps=2)
+    tracemalloc.start()
+    try:
+        vq.fit(np.load(path, mmap_mode="r"))
+        fit_peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        vq.encode(np.load(path, mmap_mode="r")[:30_000])
+        encode_peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert fit_peak < mapped.nbytes
+    assert encode_peak < 5e6
 
 
 def test_offsets_and_units_do_not_matter(X):

@@ -97,13 +97,13 @@ class FactoredRound:
     tensor([[1., 2.]])
     """
 
-    def __init__(self, x_ND, basis_NDR, mixing_TKR, codebooks_TKD=None, *, _mixed_NR=None):
+    def __init__(self, x_ND, basis_NDR, mixing_TKR, codebooks_TKD=None):
         self._x_ND = x_ND
         self._basis_NDR = basis_NDR
         self._mixing_TKR = mixing_TKR
         self._codebooks_TKD = codebooks_TKD
-        self._mixed_NR = _mixed_NR
-        self._target_ND = self._products = None
+        # What `choose` hands on: the mixing rows chosen so far, and what is known of a target.
+        self._mixed_NR = self._target_ND = self._products = None
 
     @property
     def n_stages(self):
@@ -128,12 +128,8 @@ class FactoredRound:
         # F.embedding, because the gradient of plain indexing adds up in no fixed order on CPUs.
         mixed_NR = F.embedding(codes_N, self._mixing_TKR[0])
         if self._codebooks_TKD is None:
-            following = FactoredRound(
-                self._x_ND,
-                self._basis_NDR,
-                self._mixing_TKR[1:],
-                _mixed_NR=mixed_NR if self._mixed_NR is None else self._mixed_NR + mixed_NR,
-            )
+            following = FactoredRound(self._x_ND, self._basis_NDR, self._mixing_TKR[1:])
+            following._mixed_NR = mixed_NR if self._mixed_NR is None else self._mixed_NR + mixed_NR
             following._target_ND, following._products = self._target_ND, self._products
             return following
         # With codebooks the residual leaves the span of the basis: start afresh from the choice.

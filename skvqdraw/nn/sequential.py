@@ -13,9 +13,9 @@ TILE_ROWS = 128
 
 
 def encode(network, loss, target_ND, n_stages, *, bf16=False):
-    """Return the greedy codes (N, S) of the targets: at each stage the option of least loss.
+    """Return the greedy codes (N, S) of the targets, and their reconstructions (N, D).
 
-    Among equals the lowest index wins.
+    At each stage the option of least loss is chosen; among equals the lowest index wins.
     """
 
     def encode_tile(target_ND):
@@ -25,8 +25,8 @@ def encode(network, loss, target_ND, n_stages, *, bf16=False):
             codes.append(a_round.losses(target_ND, loss).argmin(1))
             return codes[-1]
 
-        _walk(network, torch.zeros_like(target_ND), n_stages, pick, bf16)
-        return torch.stack(codes, 1)
+        x_ND = _walk(network, torch.zeros_like(target_ND), n_stages, pick, bf16)
+        return torch.stack(codes, 1), x_ND
 
     return _in_tiles(encode_tile, target_ND)
 
@@ -40,19 +40,22 @@ def decode(network, codes_NS, n_features, *, bf16=False):
     def decode_tile(codes_NS):
         x_ND = next(network.parameters()).new_zeros(len(codes_NS), n_features)
         n_stages = codes_NS.shape[1]
-        return _walk(network, x_ND, n_stages, lambda stage, a_round: codes_NS[:, stage], bf16)
+        return (_walk(network, x_ND, n_stages, lambda stage, a_round: codes_NS[:, stage], bf16),)
 
-    return _in_tiles(decode_tile, codes_NS)
+    (x_ND,) = _in_tiles(decode_tile, codes_NS)
+    return x_ND
 
 
 def _in_tiles(function, rows):
-    """Apply a function of rows to tiles of TILE_ROWS rows, the last one filled up with zeros."""
-    return torch.cat(
-        [
-            function(F.pad(tile, (0, 0, 0, TILE_ROWS - len(tile))))[: len(tile)]
-            for tile in rows.split(TILE_ROWS)
-        ]
-    )
+    """Apply a function of rows, which returns a tuple of such, tile by tile.
+
+    Each tile has TILE_ROWS rows, the last one filled up with zeros.
+    """
+    results = []
+    for tile in rows.split(TILE_ROWS):
+        full = F.pad(tile, (0, 0, 0, TILE_ROWS - len(tile)))
+        results.append([result[: len(tile)] for result in function(full)])
+    return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
 
 def _walk(network, x_ND, n_stages, pick, bf16):

@@ -5,7 +5,6 @@ Axes: N samples of a batch, S stages, K options.
 
 import time
 
-import numpy as np
 import torch
 
 from .._codes import entropy_bits
@@ -100,20 +99,18 @@ class _Totals:
     def __init__(self, n_stages, n_options, device):
         self.objective = torch.zeros((), device=device)
         self.stage_losses_S = torch.zeros(n_stages, device=device)
-        self.counts_SK = torch.zeros(n_stages, n_options, device=device)
+        self.counts_SK = torch.zeros(n_stages, n_options, dtype=torch.int64, device=device)
         self.n_steps = 0
 
     def add(self, objective, stage_losses_S, cells):
         self.objective += objective
         self.stage_losses_S += stage_losses_S
-        self.counts_SK.view(-1).scatter_add_(
-            0, cells, torch.ones_like(cells, dtype=self.counts_SK.dtype)
-        )
+        self.counts_SK.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
         self.n_steps += 1
 
     def read(self):
         """Return the means and forget them."""
-        counts_SK = self.counts_SK.cpu().numpy().astype(np.int64)
+        counts_SK = self.counts_SK.cpu().numpy()
         means = {
             "loss": float(self.objective) / self.n_steps,
             "error": float(self.stage_losses_S[-1]) / self.n_steps,

@@ -1,0 +1,252 @@
+"""A fit, apart from the estimator until all of it is done."""
+
+import warnings
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from tqdm import tqdm
+
+from ._coding import coded_tiles
+from ._device import resolve_device, trains_in_bf16
+from ._residual_kmeans import residual_kmeans
+from .refiners import MLPRefiner
+from .training.batches import Preparation, mean_and_scale, prepared_batches
+from .training.loop import make_optimizer, train
+from .training.state import load_network_arrays, network_arrays
+
+# Rows that start the codebooks, and k-means iterations on them.
+_TABLE_ROWS, _TABLE_ITERATIONS = 10_000, 10
+_KMEANS_ROWS, _KMEANS_ITERATIONS = 15_000, 25
+
+
+class Fit:
+    """What a fit works on, apart from the estimator until all of it is done.
+
+    It starts from the rows given, or goes on from a copy of the estimator's network.
+    """
+
+    def __init__(self, estimator, X, rows, sample_weight, rng, *, going_on):
+        self.estimator = estimator
+        self.X = X
+        self.sample_weight = sample_weight / sample_weight[rows].mean()
+        self.device = resolve_device(estimator.device)
+        self.order_rng = np.random.default_rng(_draw_seed(rng))
+        self.refiner = MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
+        if going_on:
+            _check_same_model(estimator, self.refiner)
+            network, self.preparation = estimator._prepared()
+            self.network = deepcopy(network)
+            self.loss_curve, self.n_steps = list(estimator.loss_curve_), estimator.n_steps_
+        else:
+            self._start(rows, rng)
+            self.loss_curve, self.n_steps = [], 0
+        self.optimizer = make_optimizer(
+            self.network, estimator.learning_rate, estimator.weight_decay
+        )
+
+    def _start(self, rows, rng):
+        """Build the network and start its codebooks from the rows."""
+        estimator = self.estimator
+        S, K = estimator.n_stages, estimator.n_options
+        self.network = build_network(self.refiner, self.X.shape[1], S, K, seed=_draw_seed(rng))
+        from_kmeans = estimator.init == "kmeans"
+        if from_kmeans and not hasattr(self.network, "start_from_codebooks"):
+            raise ValueError(
+                f"init='kmeans' needs a network with a method start_from_codebooks; "
+                f"{type(self.network).__name__}, built by {self.refiner}, has none. Use "
+                "init='random'."
+            )
+        weight = np.zeros_like(self.sample_weight)
+        weight[rows] = self.sample_weight[rows]
+        self.preparation = Preparation(
+            *mean_and_scale(self.X, weight), getattr(self.network, "feature_order", None)
+        )
+        if hasattr(self.network, "start_from_codebooks"):
+            n_rows = min(_KMEANS_ROWS if from_kmeans else _TABLE_ROWS, len(rows))
+            subset = np.sort(rng.choice(rows, n_rows, replace=False))
+            codebooks = residual_kmeans(
+                self.preparation.forward(self.X[subset]).numpy(),
+                S if from_kmeans else 1,
+                K,
+                rng,
+                max_iter=_KMEANS_ITERATIONS if from_kmeans else _TABLE_ITERATIONS,
+                sample_weight=self.sample_weight[subset],
+            )
+            self.network.start_from_codebooks(codebooks)
+        self.network.to(self.device)
+
+    def train(self, order, *, validation_rows=None, **budget):
+        """Train until the budget ends, early stopping says so or the user interrupts."""
+        estimator = self.estimator
+        precision = estimator.precision
+        records = train(
+            self.network,
+            self.optimizer,
+            prepared_batches(self.X, order, self.sample_weight, self.preparation, self.device),
+            n_stages=estimator.n_stages,
+            n_options=estimator.n_options,
+            learning_rate=estimator.learning_rate,
+            aux_weight=estimator.aux_weight,
+            gradient_decay=estimator.gradient_decay,
+            bf16=precision == "bf16" or (precision == "auto" and trains_in_bf16(self.device)),
+            **budget,
+        )
+        watch = _EarlyStopping(estimator.tol * self.preparation.scale**2, self.network)
+        progress = _Progress(estimator.verbose, self.device, budget["max_steps"])
+        try:
+            for record in records:
+                record = self._in_units_of_X(record)
+                self.loss_curve.append(record)
+                if validation_rows is not None:
+                    record["validation_error"] = self._error(validation_rows)
+                    watch.see(record["validation_error"])
+                progress.show(record)
+                if watch.n_bad >= estimator.n_iter_no_change:
+                    break
+        except KeyboardInterrupt:
+            warnings.warn(
+                "Training interrupted by user: the model trained so far is kept.", stacklevel=3
+            )
+        finally:
+            progress.close()
+        watch.restore_best()
+        if self.loss_curve:
+            self.n_steps = self.loss_curve[-1]["step"]
+
+    def _error(self, rows):
+        """Mean squared error of the reconstructions of rows, in X's squared units."""
+        n_stages = self.estimator.n_stages
+        total = sum(
+            float((x_ND - target_ND).square().mean(1).sum())
+            for _, target_ND, _, x_ND in coded_tiles(
+                self.network, self.preparation, self.X, n_stages, rows=rows
+            )
+        )
+        return total / len(rows) * self.preparation.scale**2
+
+    def _in_units_of_X(self, record):
+        """Return the record with losses in X's squared units and steps counted from the start."""
+        if not np.isfinite(record["loss"]):
+            raise FloatingPointError(
+                f"the loss became {record['loss']} by step {record['step']}. Lower learning_rate "
+                f"(now {self.estimator.learning_rate}), or set precision='float32'."
+            )
+        unit = self.preparation.scale**2
+        return {
+            **record,
+            "step": self.n_steps + record["step"],
+            "loss": record["loss"] * unit,
+            "error": record["error"] * unit,
+        }
+
+
+class _EarlyStopping:
+    """Counts evaluation points without improvement and keeps the best network seen."""
+
+    def __init__(self, least_improvement, network):
+        self.least_improvement = least_improvement
+        self.network = network
+        self.best_error = self.reference = np.inf
+        self.best_arrays = None
+        self.n_bad = 0
+
+    def see(self, error):
+        """Count in `n_bad` how many points in a row have not improved by enough."""
+        if error < self.best_error:
+            self.best_error, self.best_arrays = error, network_arrays(self.network)
+        if error < self.reference - self.least_improvement:
+            self.reference, self.n_bad = error, 0
+        else:
+            self.n_bad += 1
+
+    def restore_best(self):
+        """Put the best network back, if there was one."""
+        if self.best_arrays is not None:
+            load_network_arrays(self.network, self.best_arrays)
+
+
+class _Progress:
+    """A progress bar (verbose=1) or a line per record (verbose=2)."""
+
+    def __init__(self, verbose, device, max_steps):
+        title = f"VQDRAW on {device}"
+        self.bar = tqdm(total=max_steps, desc=title, unit="step", disable=verbose != 1)
+        self.prints_lines = verbose > 1
+        if self.prints_lines:
+            self.bar.write(title)
+
+    def show(self, record):
+        if self.prints_lines:
+            forms = {int: ",", float: ",.6g"}
+            texts = (f"{name} {value:{forms[type(value)]}}" for name, value in record.items())
+            self.bar.write(", ".join(texts))
+        self.bar.set_postfix(
+            error=f"{record['error']:.4g}", bits=f"{record['entropy']:.1f}", refresh=False
+        )
+        self.bar.update(record["step"] - self.bar.n)
+
+    def close(self):
+        self.bar.close()
+
+
+@contextmanager
+def unchanged_on_failure(estimator):
+    """Give the estimator its old attributes back if the block raises."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def build_network(refiner, n_features, n_stages, n_options, *, seed):
+    """Build a network without reading or seeding the global random stream, and check it."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would seed every GPU as well, which fork_rng does not undo.
+        torch.default_generator.manual_seed(seed)
+        network = refiner.build(n_features, n_stages, n_options)
+    if not isinstance(network, torch.nn.Module):
+        raise TypeError(
+            f"{type(refiner).__name__}.build must return a torch.nn.Module; got "
+            f"{type(network).__name__}."
+        )
+    with torch.inference_mode():
+        a_round = network(torch.zeros(1, n_features), 0)
+    for name in ("n_stages", "losses", "choose"):
+        if not hasattr(a_round, name):
+            raise TypeError(
+                f"{type(network).__name__}, built by {type(refiner).__name__}, must return a round "
+                f"with {name}, such as skvqdraw.nn.DenseRound; got {type(a_round).__name__}."
+            )
+    return network
+
+
+def _draw_seed(rng):
+    return rng.randint(np.iinfo(np.int32).max)
+
+
+def _check_same_model(estimator, refiner):
+    """Refuse to go on training with other stages, options or refiner."""
+    wanted = {
+        "n_stages": estimator.n_stages,
+        "n_options": estimator.n_options,
+        "refiner": (type(refiner), refiner.get_params()),
+    }
+    n_stages, n_options = estimator._code_shape
+    fitted = {
+        "n_stages": n_stages,
+        "n_options": n_options,
+        "refiner": (type(estimator.refiner_), estimator.refiner_.get_params()),
+    }
+    for name, value in wanted.items():
+        if value != fitted[name]:
+            raise ValueError(
+                f"{name} cannot change while training goes on; fitted with "
+                f"{getattr(estimator, f'{name}_', fitted[name])}, got {getattr(estimator, name)}. "
+                "Set it back, or start again with warm_start=False and fit."
+            )
