@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from skvqdraw._device import trains_in_bf16
+
 
 def describe():
     """Return hardware, versions and the command, for the head of a result file."""
@@ -21,7 +23,7 @@ def describe():
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "bf16_native": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
+        "bf16_native": trains_in_bf16(torch.device("cpu")),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -3,13 +3,12 @@
 How much of a digit is in its code? A probe
 ==============================================
 
-A code is useful if a simple classifier can read it. Here MNIST digits become codes of 60 bits,
-codes become one-hot features, and three classifiers of scikit-learn read them, and prefixes of
-them, without ever seeing a pixel.
+A code is useful if a simple classifier can read it. Here MNIST digits become codes of 60 bits, and
+three classifiers of scikit-learn read them, and prefixes of them, without ever seeing a pixel.
 
 With the environment variable ``SKVQDRAW_DATA`` naming a folder that holds ``mnist.npz``, or MNIST
-in scikit-learn's cache, this runs on MNIST: about ten minutes on 2 cores. Otherwise it runs on the
-bundled 8x8 digits, in a minute.
+in scikit-learn's cache, this runs on MNIST: about seven minutes on 2 cores. Otherwise it runs on
+the bundled 8x8 digits, in half a minute.
 """
 
 import warnings
@@ -52,8 +51,8 @@ print(f"Mean squared error per pixel on the test images: {-vq.score(X_test):.5f}
 draw_stages(vq, X_test[:10], image_shape, "mnist-probe-stages.png")
 
 # %%
-# Three classifiers on the first 6, 12, 24, ... bits. Gradient boosting takes the integers as
-# categories; the others take them one-hot.
+# Three classifiers on the first 6, 12, 24, ... bits. Two take the integers one-hot; gradient
+# boosting takes them as categories.
 codes, codes_test = vq.encode(X), vq.encode(X_test)
 mlp = MLPClassifier((256, 256), alpha=0.3, max_iter=15, random_state=0)
 warnings.simplefilter("ignore", ConvergenceWarning)

@@ -16,7 +16,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """Base class of estimators that turn each row into a sequence of integers.
 
     A subclass implements `fit`, `_encode` and `_decode`, has parameters `n_stages`, `n_options`
-    and `encoding`, and sets `mean_` and `code_usage_` when it is fitted.
+    and `encoding`, and sets `code_usage_` when it is fitted.
     """
 
     _parameter_constraints: dict = {
@@ -78,7 +78,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the units of the training data; float64 if these were float64, else float32.
+            In the units of the training data; float64 if these were float64 or integers of 32
+            bits or more, else float32.
 
         Raises
         ------

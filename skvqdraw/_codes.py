@@ -65,7 +65,7 @@ def one_hot(codes, n_options):
 
 def from_one_hot(Z, n_stages, n_options):
     """Return the codes of one-hot rows Z (N, S * K), sparse or dense."""
-    Z = sparse.csr_array(Z)
+    Z = sparse.csr_array(Z, copy=True)  # it is put in order in place
     if Z.shape[1] != n_stages * n_options:
         raise ValueError(
             f"X must have n_stages * n_options = {n_stages * n_options} columns; got {Z.shape[1]}."

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from ._coding import coded_tiles
 from ._device import resolve_device, trains_in_bf16
 from ._residual_kmeans import residual_kmeans
+from .nn.losses import SquaredError
 from .refiners import MLPRefiner
 from .training.batches import Preparation, mean_and_scale, prepared_batches
-from .training.loop import make_optimizer, train
+from .training.loop import TrainingState, make_optimizer, train
 from .training.state import load_network_arrays, network_arrays
 
 # Rows that start the codebooks, and k-means iterations on them.
@@ -38,33 +39,31 @@ class Fit:
         if going_on:
             _check_same_model(estimator, self.refiner)
             network, self.preparation = estimator._prepared()
-            self.network = deepcopy(network)
-            self.loss_curve, self.n_steps = list(estimator.loss_curve_), estimator.n_steps_
+            network = deepcopy(network)
+            self.loss_curve, step = list(estimator.loss_curve_), estimator.n_steps_
         else:
-            self._start(rows, rng)
-            self.loss_curve, self.n_steps = [], 0
-        self.optimizer = make_optimizer(
-            self.network, estimator.learning_rate, estimator.weight_decay
-        )
+            network = self._start(rows, rng)
+            self.loss_curve, step = [], 0
+        optimizer = make_optimizer(network, estimator.learning_rate, estimator.weight_decay)
+        self.state = TrainingState(network, optimizer, step)
 
     def _start(self, rows, rng):
-        """Build the network and start its codebooks from the rows."""
+        """Return a new network, its codebooks started from the rows."""
         estimator = self.estimator
         S, K = estimator.n_stages, estimator.n_options
-        self.network = build_network(self.refiner, self.X.shape[1], S, K, seed=_draw_seed(rng))
+        network = build_network(self.refiner, self.X.shape[1], S, K, seed=_draw_seed(rng))
         from_kmeans = estimator.init == "kmeans"
-        if from_kmeans and not hasattr(self.network, "start_from_codebooks"):
+        if from_kmeans and not hasattr(network, "start_from_codebooks"):
             raise ValueError(
                 f"init='kmeans' needs a network with a method start_from_codebooks; "
-                f"{type(self.network).__name__}, built by {self.refiner}, has none. Use "
-                "init='random'."
+                f"{type(network).__name__}, built by {self.refiner}, has none. Use init='random'."
             )
         weight = np.zeros_like(self.sample_weight)
         weight[rows] = self.sample_weight[rows]
         self.preparation = Preparation(
-            *mean_and_scale(self.X, weight), getattr(self.network, "feature_order", None)
+            *mean_and_scale(self.X, weight), getattr(network, "feature_order", None)
         )
-        if hasattr(self.network, "start_from_codebooks"):
+        if hasattr(network, "start_from_codebooks"):
             n_rows = min(_KMEANS_ROWS if from_kmeans else _TABLE_ROWS, len(rows))
             subset = np.sort(rng.choice(rows, n_rows, replace=False))
             codebooks = residual_kmeans(
@@ -75,16 +74,15 @@ class Fit:
                 max_iter=_KMEANS_ITERATIONS if from_kmeans else _TABLE_ITERATIONS,
                 sample_weight=self.sample_weight[subset],
             )
-            self.network.start_from_codebooks(codebooks)
-        self.network.to(self.device)
+            network.start_from_codebooks(codebooks)
+        return network.to(self.device)
 
     def train(self, order, *, validation_rows=None, **budget):
         """Train until the budget ends, early stopping says so or the user interrupts."""
-        estimator = self.estimator
+        estimator, state = self.estimator, self.state
         precision = estimator.precision
         records = train(
-            self.network,
-            self.optimizer,
+            state,
             prepared_batches(self.X, order, self.sample_weight, self.preparation, self.device),
             n_stages=estimator.n_stages,
             n_options=estimator.n_options,
@@ -94,53 +92,70 @@ class Fit:
             bf16=precision == "bf16" or (precision == "auto" and trains_in_bf16(self.device)),
             **budget,
         )
-        watch = _EarlyStopping(estimator.tol * self.preparation.scale**2, self.network)
-        progress = _Progress(estimator.verbose, self.device, budget["max_steps"])
+        watch = _EarlyStopping(estimator.tol * self.preparation.scale**2, state.network)
+        progress = _Progress(estimator.verbose, self.device, state.step, budget["max_steps"])
         try:
             for record in records:
                 record = self._in_units_of_X(record)
-                self.loss_curve.append(record)
                 if validation_rows is not None:
                     record["validation_error"] = self._error(validation_rows)
                     watch.see(record["validation_error"])
+                self.loss_curve.append(record)
                 progress.show(record)
                 if watch.n_bad >= estimator.n_iter_no_change:
                     break
         except KeyboardInterrupt:
             warnings.warn(
-                "Training interrupted by user: the model trained so far is kept.", stacklevel=3
+                "Training interrupted by user: the model trained so far is kept.", stacklevel=4
             )
         finally:
             progress.close()
         watch.restore_best()
-        if self.loss_curve:
-            self.n_steps = self.loss_curve[-1]["step"]
+
+    def codes_of(self, rows):
+        """Return the codes of rows of X, and refuse a network that has diverged.
+
+        The last record cannot know: it is of the loss before the last step.
+        """
+        codes = []
+        for _, _, codes_NS, x_ND in self._coded_tiles(rows):
+            if not x_ND.isfinite().all():
+                raise self._diverged("a reconstruction became infinite or NaN")
+            codes.append(codes_NS.cpu().numpy())
+        return np.concatenate(codes)
 
     def _error(self, rows):
         """Mean squared error of the reconstructions of rows, in X's squared units."""
-        n_stages = self.estimator.n_stages
-        total = sum(
-            float((x_ND - target_ND).square().mean(1).sum())
-            for _, target_ND, _, x_ND in coded_tiles(
-                self.network, self.preparation, self.X, n_stages, rows=rows
-            )
+        errors = [
+            (x_ND - target_ND).square().mean(1).cpu().numpy()
+            for _, target_ND, _, x_ND in self._coded_tiles(rows)
+        ]
+        weight = self.sample_weight[rows]
+        return float(np.average(np.concatenate(errors), weights=weight) * self.preparation.scale**2)
+
+    def _coded_tiles(self, rows):
+        """Code rows of X as the estimator will."""
+        return coded_tiles(
+            self.state.network,
+            self.preparation,
+            self.X,
+            self.estimator.n_stages,
+            rows=rows,
+            bf16=self.estimator.precision == "bf16",
         )
-        return total / len(rows) * self.preparation.scale**2
+
+    def _diverged(self, what):
+        return FloatingPointError(
+            f"{what} by step {self.state.step}. Lower learning_rate (now "
+            f"{self.estimator.learning_rate}), or set precision='float32'."
+        )
 
     def _in_units_of_X(self, record):
-        """Return the record with losses in X's squared units and steps counted from the start."""
+        """Return the record with losses in X's squared units."""
         if not np.isfinite(record["loss"]):
-            raise FloatingPointError(
-                f"the loss became {record['loss']} by step {record['step']}. Lower learning_rate "
-                f"(now {self.estimator.learning_rate}), or set precision='float32'."
-            )
+            raise self._diverged(f"the loss became {record['loss']}")
         unit = self.preparation.scale**2
-        return {
-            **record,
-            "step": self.n_steps + record["step"],
-            "loss": record["loss"] * unit,
-            "error": record["error"] * unit,
-        }
+        return {**record, "loss": record["loss"] * unit, "error": record["error"] * unit}
 
 
 class _EarlyStopping:
@@ -171,9 +186,10 @@ class _EarlyStopping:
 class _Progress:
     """A progress bar (verbose=1) or a line per record (verbose=2)."""
 
-    def __init__(self, verbose, device, max_steps):
+    def __init__(self, verbose, device, step, max_steps):
         title = f"VQDRAW on {device}"
-        self.bar = tqdm(total=max_steps, desc=title, unit="step", disable=verbose != 1)
+        total = None if max_steps is None else step + max_steps
+        self.bar = tqdm(initial=step, total=total, desc=title, unit="step", disable=verbose != 1)
         self.prints_lines = verbose > 1
         if self.prints_lines:
             self.bar.write(title)
@@ -210,19 +226,26 @@ def build_network(refiner, n_features, n_stages, n_options, *, seed):
         # Not torch.manual_seed: it would seed every GPU as well, which fork_rng does not undo.
         torch.default_generator.manual_seed(seed)
         network = refiner.build(n_features, n_stages, n_options)
-    if not isinstance(network, torch.nn.Module):
-        raise TypeError(
-            f"{type(refiner).__name__}.build must return a torch.nn.Module; got "
-            f"{type(network).__name__}."
-        )
-    with torch.inference_mode():
-        a_round = network(torch.zeros(1, n_features), 0)
-    for name in ("n_stages", "losses", "choose"):
-        if not hasattr(a_round, name):
+        maker = type(refiner).__name__
+        if not isinstance(network, torch.nn.Module):
             raise TypeError(
-                f"{type(network).__name__}, built by {type(refiner).__name__}, must return a round "
-                f"with {name}, such as skvqdraw.nn.DenseRound; got {type(a_round).__name__}."
+                f"{maker}.build must return a torch.nn.Module; got {type(network).__name__}."
             )
+        with torch.inference_mode():
+            x_ND = torch.zeros(1, n_features)
+            a_round = network.eval()(x_ND, 0)
+            for name in ("n_stages", "losses", "choose"):
+                if not hasattr(a_round, name):
+                    raise TypeError(
+                        f"{type(network).__name__}, built by {maker}, must return a round with "
+                        f"{name}, such as skvqdraw.nn.DenseRound; got {type(a_round).__name__}."
+                    )
+            shape = tuple(a_round.losses(x_ND, SquaredError()).shape)
+    if shape != (1, n_options):
+        raise ValueError(
+            f"{type(network).__name__}, built by {maker}, must propose n_options={n_options} "
+            f"options for each row; losses of shape {shape} came for one row."
+        )
     return network
 
 

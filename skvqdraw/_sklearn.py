@@ -18,7 +18,13 @@ __all__ = [
     "check_sample_weight",
     "dense_output_wanted",
     "fit_context",
+    "validate_params",
 ]
+
+
+def validate_params(estimator):
+    """Check the parameters of an estimator against its `_parameter_constraints`."""
+    estimator._validate_params()
 
 
 def dense_output_wanted(estimator):

@@ -50,8 +50,8 @@ class VQDRAW(CodeTransformer):
         :class:`~skvqdraw.refiners.ConvRefiner` is far better.
     init : {"random", "kmeans"}, default="random"
         Where training starts. "random": the first stage from a few k-means iterations, the rest
-        random; ends with a lower error and better balanced codes. "kmeans": static codebooks from
-        residual k-means, the network silent; useful before a very short training.
+        random; on MNIST it ends with a lower error and better balanced codes. "kmeans": static
+        codebooks from residual k-means, the network silent; useful before a very short training.
     aux_weight : float, default=0.01
         Weight of the loss of the options that were not chosen, which keeps them near the data and
         so in use. 0 to 0.1.
@@ -61,8 +61,8 @@ class VQDRAW(CodeTransformer):
     encoding : {"onehot", "onehot-dense", "ordinal"}, default="onehot"
         What `transform` returns: a sparse matrix, the same as an ndarray, or the integers.
     max_steps : int or None, default=1000
-        Optimizer steps of a `fit`; None for no limit but `max_time`. 0 leaves the network as it
-        starts.
+        Optimizer steps of a `fit`, 500 to 50,000; None for no limit but `max_time`. 0 leaves the
+        network as it starts.
     max_time : float or None, default=None
         Seconds of a `fit`, the start included; whichever of `max_steps` and `max_time` ends first
         counts. A fit that ends by the clock is not reproducible.
@@ -95,7 +95,7 @@ class VQDRAW(CodeTransformer):
         in float32; "bf16" uses it everywhere, so that codes are faster and depend on the machine.
     random_state : int, RandomState instance or None, default=None
         Seed of the start and of the order of rows. An int makes a fit that ends by `max_steps`
-        reproducible to the bit on one machine.
+        reproducible to the bit on the CPU of one machine.
     verbose : int, default=0
         1 for a progress bar with the error and the bits in use, 2 for a line per evaluation point.
 
@@ -254,7 +254,7 @@ class VQDRAW(CodeTransformer):
                 n_records=_N_RECORDS,
                 started=started,
             )
-            self._store(fit, X, rows)
+            self._store(fit, rows)
             vars(self).pop("_partial_fit_state", None)
         return self
 
@@ -292,7 +292,7 @@ class VQDRAW(CodeTransformer):
             fit = Fit(self, X, rows, sample_weight, rng, going_on=going_on)
             if hasattr(self, "_partial_fit_state"):
                 fit.order_rng = deepcopy(self._partial_fit_state["order_rng"])
-                load_optimizer_arrays(fit.optimizer, self._partial_fit_state["optimizer"])
+                load_optimizer_arrays(fit.state.optimizer, self._partial_fit_state["optimizer"])
             order = one_pass(rows, self.batch_size, fit.order_rng)
             fit.train(
                 iter(order),
@@ -302,10 +302,10 @@ class VQDRAW(CodeTransformer):
                 n_records=1,
                 started=started,
             )
-            self._store(fit, X, rows)
+            self._store(fit, rows)
             self._partial_fit_state = {
                 "order_rng": fit.order_rng,
-                "optimizer": optimizer_arrays(fit.optimizer),
+                "optimizer": optimizer_arrays(fit.state.optimizer),
             }
         return self
 
@@ -329,18 +329,16 @@ class VQDRAW(CodeTransformer):
         shuffled = rng.permutation(rows)
         return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])
 
-    def _store(self, fit, X, rows):
+    def _store(self, fit, rows):
         """Assign everything that a fit learns."""
         judged = rows[np.linspace(0, len(rows) - 1, min(_JUDGED_ROWS, len(rows))).astype(int)]
-        tiles = coded_tiles(fit.network, fit.preparation, X, self.n_stages, rows=judged)
-        codes = np.concatenate([codes_NS.cpu().numpy() for _, _, codes_NS, _ in tiles])
-        self.code_usage_ = option_frequencies(codes, self.n_options)
+        self.code_usage_ = option_frequencies(fit.codes_of(judged), self.n_options)
         self.mean_ = fit.preparation.mean_D
         self.scale_ = fit.preparation.scale
         self.refiner_ = fit.refiner
-        self.network_ = fit.network
+        self.network_ = fit.state.network
         self.loss_curve_ = fit.loss_curve
-        self.n_steps_ = fit.n_steps
+        self.n_steps_ = fit.state.step
 
     def _prepared(self):
         """Return the network on its device and what leads to and from it."""
@@ -348,25 +346,23 @@ class VQDRAW(CodeTransformer):
         feature_order = getattr(network, "feature_order", None)
         return network, Preparation(self.mean_, self.scale_, feature_order)
 
-    def _coded_tiles(self, X):
-        network, preparation = self._prepared()
-        bf16 = self.precision == "bf16"
-        for tile, _, codes_NS, x_ND in coded_tiles(
-            network, preparation, X, len(self.code_usage_), bf16=bf16
-        ):
-            yield tile, codes_NS.cpu().numpy(), preparation.inverse(x_ND)
-
     def _encode(self, X):
+        network, preparation = self._prepared()
         n_stages, n_options = self._code_shape
         codes = np.empty((len(X), n_stages), dtype=codes_dtype(n_options))
-        for tile, codes_NS, _ in self._coded_tiles(X):
-            codes[tile] = codes_NS
+        for tile, _, codes_NS, _ in coded_tiles(
+            network, preparation, X, n_stages, bf16=self.precision == "bf16"
+        ):
+            codes[tile] = codes_NS.cpu().numpy()
         return codes
 
     def _reconstruct(self, X):
+        network, preparation = self._prepared()
         Xr = np.empty(X.shape, dtype=self.mean_.dtype)
-        for tile, _, x_ND in self._coded_tiles(X):
-            Xr[tile] = x_ND
+        for tile, _, _, x_ND in coded_tiles(
+            network, preparation, X, len(self.code_usage_), bf16=self.precision == "bf16"
+        ):
+            Xr[tile] = preparation.inverse(x_ND)
         return Xr
 
     def _decode(self, codes):

@@ -31,6 +31,11 @@ _SMALL = ("scale_", "n_steps_", "loss_curve_", "n_features_in_")
 
 def save(estimator, path):
     """Write a fitted estimator to `path`."""
+    if type(estimator) not in _ESTIMATORS.values():
+        raise TypeError(
+            f"only {', '.join(_ESTIMATORS)} can be saved, not subclasses, which load would not "
+            f"know; got {type(estimator).__name__}. Use pickle or joblib."
+        )
     header = {
         "format_version": _FORMAT_VERSION,
         "class": type(estimator).__name__,

@@ -10,7 +10,7 @@ from numbers import Integral
 
 from sklearn.base import BaseEstimator
 
-from ._sklearn import Interval
+from ._sklearn import Interval, validate_params
 from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk, PaperNetwork
 
 __all__ = ["ConvRefiner", "MLPRefiner", "PaperRefiner", "Refiner"]
@@ -108,7 +108,7 @@ class _FactoredRefiner(Refiner):
         ValueError
             If a parameter is out of its range or does not fit `n_features`.
         """
-        self._validate_params()
+        validate_params(self)
         return FactoredNetwork(
             self._trunk_maker(n_features),
             n_features,
@@ -138,7 +138,7 @@ class MLPRefiner(_FactoredRefiner):
     stages_per_round : int, default=3
         Stages that one evaluation of the network serves. 1 adapts to every choice and is the most
         exact and the slowest; 5 is the fastest that is worth it.
-    segment_length : int, default=None
+    segment_length : int or None, default=None
         New parameters every so many stages; None for one set. Useful beyond about 20 stages.
 
     See Also
@@ -212,7 +212,7 @@ class ConvRefiner(_FactoredRefiner):
     stages_per_round : int, default=3
         Stages that one evaluation of the network serves. 1 adapts to every choice and is the most
         exact and the slowest; 5 is the fastest that is worth it.
-    segment_length : int, default=None
+    segment_length : int or None, default=None
         New parameters every so many stages; None for one set. Useful beyond about 20 stages.
 
     See Also

@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from skvqdraw import VQDRAW
+from skvqdraw.nn import DenseRound
 from skvqdraw.refiners import ConvRefiner, Refiner
 
 BAD_PARAMS = {
@@ -216,6 +217,17 @@ class NotARound(torch.nn.Module):
 def test_refiners_of_users(X, result, message):
     with pytest.raises(TypeError, match=message):
         make_estimator(refiner=Build(result)).fit(X)
+
+
+class TooMany(torch.nn.Module):
+    def forward(self, x, stage):
+        return DenseRound(x[:, None].expand(-1, 9, -1))
+
+
+def test_refiners_of_users_must_propose_as_many_options_as_asked(X):
+    message = r"TooMany, built by Build, must propose n_options=8 .*shape \(1, 9\) came"
+    with pytest.raises(ValueError, match=message):
+        make_estimator(refiner=Build(TooMany())).fit(X)
 
 
 def test_kmeans_start_needs_a_network_that_can(X):

@@ -110,6 +110,16 @@ def _spoiled(row, columns, values):
     return Z.tocsr()
 
 
+def test_from_one_hot_leaves_its_argument_alone():
+    Z = sparse.csr_array(
+        (np.array([1.0, 0.0, 1.0]), np.array([4, 3, 0]), np.array([0, 3])), shape=(1, 6)
+    )
+    for array in (Z.data, Z.indices, Z.indptr):
+        array.flags.writeable = False
+    np.testing.assert_array_equal(from_one_hot(Z, 2, 3), [[0, 1]])
+    assert list(Z.indices) == [4, 3, 0]
+
+
 @pytest.mark.parametrize(
     ("columns", "values"),
     [([2], [0]), ([0], [1]), ([2], [2]), ([2, 4], [0, 1]), ([2], [-1])],

@@ -54,8 +54,11 @@ def test_mnist_from_openml_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "cache"))
     with pytest.raises(OSError, match="nor in scikit-learn's cache"):
         fetch_mnist(download_if_missing=False)
-    cached = tmp_path / "cache" / "openml" / "openml.org" / "mnist_784.arff.gz"
+    # What a failed request leaves behind is not the file.
+    cached = tmp_path / "cache" / "openml" / "openml.org" / "mnist_784" / "mnist_784.arff.gz"
     cached.parent.mkdir(parents=True)
+    with pytest.raises(OSError, match="nor in scikit-learn's cache"):
+        fetch_mnist(download_if_missing=False)
     cached.touch()
     mnist = fetch_mnist(download_if_missing=False)
     assert asked["name"] == "mnist_784"

@@ -140,6 +140,15 @@ def test_a_random_state_instance_cannot_be_saved(X, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_subclass_is_not_saved_as_what_load_would_not_know(X, tmp_path):
+    class Mine(skvqdraw.VQDRAW):
+        pass
+
+    vq = Mine(2, 4, refiner=MLPRefiner(8), max_steps=2).fit(X)
+    with pytest.raises(TypeError, match="only VQDRAW can be saved.*got Mine"):
+        vq.save(tmp_path / "model.safetensors")
+
+
 def rewrite(path, change):
     """Apply `change(header, tensors)` to a saved model."""
     with safetensors.safe_open(path, framework="numpy") as file:

@@ -13,7 +13,7 @@ from skvqdraw.training.batches import (
     one_pass,
     prepared_batches,
 )
-from skvqdraw.training.loop import make_optimizer, train
+from skvqdraw.training.loop import TrainingState, make_optimizer, train
 from skvqdraw.training.schedule import constant, warm_up_and_cosine
 from skvqdraw.training.state import (
     load_network_arrays,
@@ -115,6 +115,7 @@ class Setting:
         torch.manual_seed(0)
         self.network = MLPRefiner(hidden_size=8, basis_size=3).build(4, 3, 4)
         self.optimizer = make_optimizer(self.network, 1e-2, 0.0)
+        self.state = TrainingState(self.network, self.optimizer, 0)
         self.X = np.random.default_rng(0).normal(size=(n_rows, 4))
         self.order = endless_order(np.arange(n_rows), 16, np.random.default_rng(1))
 
@@ -133,7 +134,7 @@ class Setting:
             "aux_weight": 0.01,
             "gradient_decay": 0.0,
         }
-        return list(train(self.network, self.optimizer, batches, **{**options, **changes}))
+        return list(train(self.state, batches, **{**options, **changes}))
 
 
 def test_records_are_spread_over_the_budget():
@@ -164,6 +165,26 @@ def test_a_budget_already_spent_still_makes_one_step():
     assert [record["step"] for record in records] == [1]
 
 
+def test_the_schedule_starts_at_its_start_however_late_that_is():
+    seen = []
+
+    def schedule(progress):
+        seen.append(progress)
+        return 1.0
+
+    late = time.perf_counter() - 0.5
+    Setting().train(schedule=schedule, max_steps=None, max_time=0.7, started=late)
+    assert seen[0] == 0
+    assert len(seen) > 1
+
+
+def test_steps_go_on_counting():
+    setting = Setting()
+    setting.train(max_steps=4)
+    assert [record["step"] for record in setting.train(max_steps=4, n_records=2)] == [6, 8]
+    assert setting.state.step == 8
+
+
 def test_learning_rate_follows_the_schedule():
     seen = []
 
@@ -183,7 +204,6 @@ def test_state_round_trip_continues_to_the_bit():
     halves.train(max_steps=4)
     resumed = Setting()
     load_network_arrays(resumed.network, network_arrays(halves.network))
-    resumed.optimizer = make_optimizer(resumed.network, 1e-2, 0.0)
     load_optimizer_arrays(resumed.optimizer, optimizer_arrays(halves.optimizer))
     resumed.order = halves.order
     resumed.train(max_steps=4)

@@ -71,7 +71,7 @@ def fetch_mnist(download_if_missing=True):
         with np.load(path) as file:
             images = np.concatenate([file["x_train"], file["x_test"]])
             labels = np.concatenate([file["y_train"], file["y_test"]])
-    elif download_if_missing or any(cache.glob("openml/**/*mnist_784*")):
+    elif download_if_missing or any(p.is_file() for p in cache.glob("openml/**/*mnist_784*.gz")):
         images, labels = fetch_openml(
             "mnist_784", version=1, as_frame=False, return_X_y=True, parser="liac-arff"
         )

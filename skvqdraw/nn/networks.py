@@ -35,8 +35,8 @@ class FactoredNetwork(nn.Module):
     """A table for stage 0, then rounds whose basis a trunk draws from the reconstruction.
 
     `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`; one is
-    made for each segment. `n_codebooks` stages have static codebooks: the first one always, all
-    of them after a k-means start.
+    made for each segment. Stages with a static codebook: the first one always, all of them after a
+    k-means start.
     """
 
     def __init__(
@@ -77,7 +77,10 @@ class FactoredNetwork(nn.Module):
         With more than one stage the trunks start silent, so that the network IS the quantizer
         until it is trained.
         """
-        self.codebooks = nn.Parameter(torch.from_numpy(np.array(codebooks)))
+        if self.codebooks.shape != codebooks.shape:
+            self.codebooks = nn.Parameter(self.codebooks.new_empty(codebooks.shape))
+        with torch.no_grad():  # in place: an optimizer may know the parameter already
+            self.codebooks.copy_(torch.tensor(codebooks))
         if len(codebooks) > 1:
             for trunk in self.trunks.values():
                 nn.init.zeros_(trunk.head.weight)

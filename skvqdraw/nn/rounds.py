@@ -7,7 +7,7 @@ A round is functional: `choose` returns the next round and changes nothing. It h
 - `n_stages`, how many stages are left in it;
 - `losses(target_ND, loss) -> loss_NK` of the current stage's candidates, differentiable;
 - `choose(codes_N)`, the round after that choice: same network output, next stage;
-- `reconstruction() -> x_ND` after the choices made so far;
+- `reconstruction() -> x_ND` after the choices made so far, of which there is at least one;
 - `materialise() -> options_NKD`, the current stage's candidates written out.
 """
 

@@ -34,7 +34,7 @@ def encode(network, loss, target_ND, n_stages, *, bf16=False):
 def decode(network, codes_NS, n_features, *, bf16=False):
     """Return the reconstructions (N, D) of codes or of any prefix of codes.
 
-    Only the option that the code names is computed, not the K candidates.
+    Rounds that are factored compute the option that the code names, not the K candidates.
     """
 
     def decode_tile(codes_NS):
@@ -92,7 +92,7 @@ def accumulate_gradients(
     while stage < n_stages:
         a_round = _evaluate(network, x_ND, stage, bf16)
         objective = 0.0
-        for _ in range(a_round.n_stages):
+        for _ in range(min(a_round.n_stages, n_stages - stage)):
             loss_NK = a_round.losses(target_ND, loss)
             codes_N = loss_NK.detach().argmin(1)
             chosen = weight_N @ loss_NK.gather(1, codes_N[:, None])[:, 0]

@@ -33,7 +33,8 @@ class Preparation:
         rows_ND = (np.asarray(X, dtype=np.float64) - self.mean_D) / self.scale
         if self.feature_order is not None:
             rows_ND = rows_ND[:, self.feature_order]
-        return torch.from_numpy(rows_ND.astype(np.float32))
+        # One layout in memory, whatever that of X: sums in another order round another way.
+        return torch.from_numpy(np.ascontiguousarray(rows_ND, dtype=np.float32))
 
     def inverse(self, rows_ND):
         """A tensor of the network's as rows in X's own units."""

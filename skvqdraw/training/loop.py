@@ -4,6 +4,7 @@ Axes: N samples of a batch, S stages, K options.
 """
 
 import time
+from dataclasses import dataclass
 
 import torch
 
@@ -25,9 +26,17 @@ def make_optimizer(network, learning_rate, weight_decay):
     )
 
 
+@dataclass
+class TrainingState:
+    """What a training changes: true at any moment, also when it is interrupted."""
+
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int
+
+
 def train(
-    network,
-    optimizer,
+    state,
     batches,
     *,
     n_stages,
@@ -44,15 +53,15 @@ def train(
 
     Parameters
     ----------
-    network, optimizer
-        What is trained, and by what.
+    state : TrainingState
+        Changed in place, its `step` after each optimizer step.
     batches : iterator of (target_ND, weight_N)
         Tensors on the network's device.
     schedule : callable
         Progress in [0, 1] -> factor of `learning_rate`.
     max_steps, max_time : int or None, float or None
-        The budget, in steps and in seconds since `started`; whichever ends first. However late
-        it is, one step is made, unless `max_steps` is 0.
+        The budget, in steps from here and in seconds since `started`; whichever ends first.
+        However late it is, one step is made, unless `max_steps` is 0.
     loss_options
         Passed to `accumulate_gradients`.
 
@@ -63,17 +72,23 @@ def train(
         `error` (the loss after the last stage) and `entropy` (bits in use, all stages together).
     """
     loss = SquaredError()
+    network, optimizer = state.network, state.optimizer
     device = next(network.parameters()).device
     cells_S = n_options * torch.arange(n_stages, device=device)
-    step, recorded = 0, 0
     totals = _Totals(n_stages, n_options, device)
+    begun, first_step = time.perf_counter(), state.step
+    time_left = None if max_time is None else max_time - (begun - started)
 
     def progress():
-        by_steps = 0.0 if max_steps is None else step / max_steps
-        by_time = 0.0 if max_time is None else (time.perf_counter() - started) / max_time
+        by_steps = by_time = 0.0
+        if max_steps is not None:
+            by_steps = (state.step - first_step) / max_steps
+        if time_left is not None:
+            by_time = (time.perf_counter() - begun) / time_left if time_left > 0 else 1.0
         return max(by_steps, by_time)
 
-    done = 0.0
+    done, n_recorded = 0.0, 0
+    network.train()
     while done < 1 and max_steps != 0:
         target_ND, weight_N = next(batches)
         for group in optimizer.param_groups:
@@ -84,13 +99,15 @@ def train(
         )
         torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
-        step += 1
+        state.step += 1
         totals.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
-        # Reading totals waits for the device: only at evaluation points.
         done = progress()
-        if done >= 1 or int(done * n_records + 1e-9) > recorded:
-            recorded = int(done * n_records + 1e-9)
-            yield {"step": step, "seconds": time.perf_counter() - started, **totals.read()}
+        if done >= 1 or int(done * n_records + 1e-9) > n_recorded:
+            n_recorded = int(done * n_records + 1e-9)
+            # Reading totals waits for the device: only at evaluation points.
+            seconds = time.perf_counter() - started
+            yield {"step": state.step, "seconds": seconds, **totals.read()}
+            network.train()  # whoever looked at the record may have evaluated the network
 
 
 class _Totals:
