@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
+from skvqdraw.nn import FactoredRound
 from skvqdraw.nn.networks import plan_rounds
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 
@@ -52,6 +53,21 @@ def test_proposals_depend_on_stage_and_on_x(refiner):
     assert not torch.allclose(late, early)
     deltas = late - x[:, None]
     assert not torch.allclose(deltas[0], deltas[1])
+
+
+@pytest.mark.parametrize("refiner", REFINERS, ids=repr)
+def test_each_stage_has_mixing_rows_of_its_own(refiner):
+    network, stage = refiner.build(32, 7, 5), 1
+    while stage < 7:
+        a_round = network(torch.randn(2, 32), stage)
+        for _ in range(a_round.n_stages):
+            (gradient,) = torch.autograd.grad(
+                a_round.materialise()[:, 3].sum(), network.mixing, retain_graph=True
+            )
+            assert gradient.abs().sum(-1).nonzero().tolist() == [[stage - 1, 3]]
+            # Without a choice, so that no other row is in the sum.
+            a_round = FactoredRound(a_round._x_ND, a_round._basis_NDR, a_round._mixing_TKR[1:])
+            stage += 1
 
 
 def test_stage_zero_is_a_table():

@@ -77,6 +77,17 @@ def test_preparation_there_and_back():
     np.testing.assert_allclose(preparation.inverse(rows), X, atol=1e-6)
 
 
+@pytest.mark.parametrize("feature_order", [None, np.arange(6)[::-1]])
+def test_prepared_rows_have_one_layout_in_memory(feature_order):
+    """Sums over rows in another layout round another way, which could change a code."""
+    X = np.random.default_rng(0).normal(size=(20, 6))
+    preparation = Preparation(*mean_and_scale(X, np.ones(20)), feature_order)
+    for layout in (X, np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+        rows = preparation.forward(layout)
+        assert rows.is_contiguous()
+        assert torch.equal(rows, preparation.forward(X))
+
+
 def test_endless_order_is_one_permutation_after_another():
     rows = np.array([3, 5, 7, 9, 11])
     batches = itertools.islice(endless_order(rows, 2, np.random.default_rng(0)), 5)

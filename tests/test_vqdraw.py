@@ -251,6 +251,14 @@ def test_early_stopping_keeps_the_best_network(X):
     assert -vq.score(X[rows]) == pytest.approx(min(errors), rel=1e-5)
 
 
+def test_the_validation_error_is_weighted(X):
+    weight = np.random.default_rng(0).uniform(0, 10, size=200) ** 3
+    vq = make_estimator(early_stopping=True, max_steps=1).fit(X, sample_weight=weight)
+    rows = vq._split(weight, np.random.RandomState(0))[1]
+    expected = np.average(-vq.score_samples(X[rows]), weights=weight[rows])
+    assert vq.loss_curve_[-1]["validation_error"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_warm_start_goes_on(X):
     vq = make_estimator(warm_start=True).fit(X)
     before = vq.score(X)
