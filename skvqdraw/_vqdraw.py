@@ -47,7 +47,7 @@ class VQDRAW(CodeTransformer):
     refiner : {"auto"} or Refiner, default="auto"
         Specification of the refinement network. "auto" is
         :class:`~skvqdraw.refiners.MLPRefiner` with its defaults. For rows that are images,
-        :class:`~skvqdraw.refiners.ConvRefiner` is far better.
+        :class:`~skvqdraw.refiners.ConvRefiner` is the better choice.
     init : {"random", "kmeans"}, default="random"
         Where training starts. "random": the first stage from a few k-means iterations, the rest
         random; on MNIST it ends with a lower error and better balanced codes. "kmeans": static
