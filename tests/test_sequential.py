@@ -53,20 +53,11 @@ def naive_encode(network, target, n_stages=S):
     return torch.tensor(codes), torch.stack(ends)
 
 
-@pytest.mark.parametrize("name", REFINERS)
-def test_encode_and_decode_against_a_loop(name):
-    network, target = make_network(name), make_target(20)
-    with torch.no_grad():
-        codes, ends = encode(network, SquaredError(), target, S)
-        expected_codes, expected_ends = naive_encode(network, target)
-        assert torch.equal(codes, expected_codes)
-        torch.testing.assert_close(ends, expected_ends)
-        assert torch.equal(decode(network, codes, D), ends)
-
-
-@pytest.mark.parametrize("name", ["mlp", "conv"])
-def test_codebooks_against_a_loop(name):
-    network, target = make_network(name, codebooks=True), make_target(20)
+@pytest.mark.parametrize(
+    ("name", "codebooks"), [*((name, False) for name in REFINERS), ("mlp", True), ("conv", True)]
+)
+def test_encode_and_decode_against_a_loop(name, codebooks):
+    network, target = make_network(name, codebooks=codebooks), make_target(20)
     with torch.no_grad():
         codes, ends = encode(network, SquaredError(), target, S)
         expected_codes, expected_ends = naive_encode(network, target)

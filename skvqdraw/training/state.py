@@ -5,10 +5,7 @@ import torch
 
 def network_arrays(network):
     """Return the parameters and buffers as C-contiguous numpy arrays."""
-    return {
-        name: tensor.detach().cpu().contiguous().numpy().copy()
-        for name, tensor in network.state_dict().items()
-    }
+    return {name: _array(tensor) for name, tensor in network.state_dict().items()}
 
 
 def load_network_arrays(network, arrays):
@@ -22,7 +19,7 @@ def load_network_arrays(network, arrays):
 def optimizer_arrays(optimizer):
     """Return what the optimizer remembers of each parameter, as numpy arrays."""
     return {
-        f"{index}.{name}": tensor.detach().cpu().contiguous().numpy().copy()
+        f"{index}.{name}": _array(tensor)
         for index, memory in optimizer.state_dict()["state"].items()
         for name, tensor in memory.items()
     }
@@ -35,3 +32,8 @@ def load_optimizer_arrays(optimizer, arrays):
         index, name = key.split(".")
         state.setdefault(int(index), {})[name] = torch.tensor(array)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _array(tensor):
+    """Return a C-contiguous copy."""
+    return tensor.detach().cpu().contiguous().numpy().copy()
