@@ -12,15 +12,15 @@ from tqdm import tqdm
 from ._coding import coded_tiles
 from ._device import resolve_device, trains_in_bf16
 from ._residual_kmeans import residual_kmeans
+from .nn import Round
 from .nn.losses import SquaredError
 from .refiners import MLPRefiner
 from .training.batches import Preparation, mean_and_scale, prepared_batches
 from .training.loop import TrainingState, make_optimizer, train
 from .training.state import load_network_arrays, network_arrays
 
-# Rows that start the codebooks, and k-means iterations on them.
+# Rows that start the table of the first stage, and k-means iterations on them.
 _TABLE_ROWS, _TABLE_ITERATIONS = 10_000, 10
-_KMEANS_ROWS, _KMEANS_ITERATIONS = 15_000, 25
 
 
 class Fit:
@@ -48,33 +48,25 @@ class Fit:
         self.state = TrainingState(network, optimizer, step)
 
     def _start(self, rows, rng):
-        """Return a new network, its codebooks started from the rows."""
-        estimator = self.estimator
-        S, K = estimator.n_stages, estimator.n_options
+        """Return a new network, its table started from the rows."""
+        S, K = self.estimator.n_stages, self.estimator.n_options
         network = build_network(self.refiner, self.X.shape[1], S, K, seed=_draw_seed(rng))
-        from_kmeans = estimator.init == "kmeans"
-        if from_kmeans and not hasattr(network, "start_from_codebooks"):
-            raise ValueError(
-                f"init='kmeans' needs a network with a method start_from_codebooks; "
-                f"{type(network).__name__}, built by {self.refiner}, has none. Use init='random'."
-            )
         weight = np.zeros_like(self.sample_weight)
         weight[rows] = self.sample_weight[rows]
         self.preparation = Preparation(
             *mean_and_scale(self.X, weight), getattr(network, "feature_order", None)
         )
-        if hasattr(network, "start_from_codebooks"):
-            n_rows = min(_KMEANS_ROWS if from_kmeans else _TABLE_ROWS, len(rows))
-            subset = np.sort(rng.choice(rows, n_rows, replace=False))
+        if hasattr(network, "start_from_table"):
+            subset = np.sort(rng.choice(rows, min(_TABLE_ROWS, len(rows)), replace=False))
             codebooks = residual_kmeans(
                 self.preparation.forward(self.X[subset]).numpy(),
-                S if from_kmeans else 1,
+                1,
                 K,
                 rng,
-                max_iter=_KMEANS_ITERATIONS if from_kmeans else _TABLE_ITERATIONS,
+                max_iter=_TABLE_ITERATIONS,
                 sample_weight=self.sample_weight[subset],
             )
-            network.start_from_codebooks(codebooks)
+            network.start_from_table(codebooks[0])
         return network.to(self.device)
 
     def train(self, order, *, validation_rows=None, **budget):
@@ -89,6 +81,9 @@ class Fit:
             learning_rate=estimator.learning_rate,
             aux_weight=estimator.aux_weight,
             gradient_decay=estimator.gradient_decay,
+            round_beam_size=estimator.round_beam_size,
+            checkpointing=estimator.gradient_checkpointing,
+            gradient_accumulation=estimator.gradient_accumulation,
             bf16=precision == "bf16" or (precision == "auto" and trains_in_bf16(self.device)),
             **budget,
         )
@@ -141,7 +136,7 @@ class Fit:
             self.X,
             self.estimator.n_stages,
             rows=rows,
-            bf16=self.estimator.precision == "bf16",
+            **self.estimator._coder_options(),
         )
 
     def _diverged(self, what):
@@ -234,12 +229,11 @@ def build_network(refiner, n_features, n_stages, n_options, *, seed):
         with torch.inference_mode():
             x_ND = torch.zeros(1, n_features)
             a_round = network.eval()(x_ND, 0)
-            for name in ("n_stages", "losses", "choose"):
-                if not hasattr(a_round, name):
-                    raise TypeError(
-                        f"{type(network).__name__}, built by {maker}, must return a round with "
-                        f"{name}, such as skvqdraw.nn.DenseRound; got {type(a_round).__name__}."
-                    )
+            if not isinstance(a_round, Round):
+                raise TypeError(
+                    f"{type(network).__name__}, built by {maker}, must return a round, such as "
+                    f"skvqdraw.nn.DenseRound; got {type(a_round).__name__}."
+                )
             shape = tuple(a_round.losses(x_ND, SquaredError()).shape)
     if shape != (1, n_options):
         raise ValueError(

@@ -48,10 +48,14 @@ class VQDRAW(CodeTransformer):
         Specification of the refinement network. "auto" is
         :class:`~skvqdraw.refiners.MLPRefiner` with its defaults. For rows that are images,
         :class:`~skvqdraw.refiners.ConvRefiner` is the better choice.
-    init : {"random", "kmeans"}, default="random"
-        Where training starts. "random": the first stage from a few k-means iterations, the rest
-        random; on MNIST it ends with a lower error and better balanced codes. "kmeans": static
-        codebooks from residual k-means, the network silent; useful before a very short training.
+    beam_size : int, default=1
+        Reconstructions that `encode` keeps from one network evaluation to the next, each to be
+        refined, before it settles on the best: lower errors for proportionally more time. 1 to 32;
+        it may be set after `fit`, which does not use it.
+    round_beam_size : int, default=16
+        Hypotheses that `fit` and `encode` keep from stage to stage within a network evaluation
+        (at least `beam_size`), at little cost. With both at 1 the nearest option is chosen at
+        each stage, and only then does coding fewer stages give a prefix of the code.
     aux_weight : float, default=0.01
         Weight of the loss of the options that were not chosen, which keeps them near the data and
         so in use. 0 to 0.1.
@@ -66,8 +70,14 @@ class VQDRAW(CodeTransformer):
     max_time : float or None, default=None
         Seconds of a `fit`, the start included; whichever of `max_steps` and `max_time` ends first
         counts. A fit that ends by the clock is not reproducible.
-    batch_size : int, default=64
-        Rows per optimizer step.
+    batch_size : int, default=128
+        Rows per optimizer step. At least `n_options` makes best use of the network, which is
+        evaluated once for each of the first choices.
+    gradient_accumulation : int, default=1
+        Parts in which a batch is computed, one after the other: memory for time.
+    gradient_checkpointing : bool, default=False
+        Whether to evaluate the network twice in training, so that memory grows as the square
+        root of `n_stages`: for many stages of large images.
     learning_rate : float, default=2e-3
         Highest learning rate of AdamW, after a warm-up over 5 % of the budget; it then falls along
         a cosine. 5e-4 to 5e-3.
@@ -147,12 +157,15 @@ class VQDRAW(CodeTransformer):
         "n_stages": [Interval(Integral, 1, None, closed="left")],
         "n_options": [Interval(Integral, 2, None, closed="left")],
         "refiner": [StrOptions({"auto"}), HasMethods(["build", "get_params"])],
-        "init": [StrOptions({"random", "kmeans"})],
+        "beam_size": [Interval(Integral, 1, None, closed="left")],
+        "round_beam_size": [Interval(Integral, 1, None, closed="left")],
         "aux_weight": [Interval(Real, 0, None, closed="left")],
         "gradient_decay": [Interval(Real, 0, 1, closed="both")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],
         "max_time": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "gradient_accumulation": [Interval(Integral, 1, None, closed="left")],
+        "gradient_checkpointing": ["boolean"],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean"],
@@ -172,13 +185,16 @@ class VQDRAW(CodeTransformer):
         n_options=64,
         *,
         refiner="auto",
-        init="random",
+        beam_size=1,
+        round_beam_size=16,
         aux_weight=0.01,
         gradient_decay=0.0,
         encoding="onehot",
         max_steps=1000,
         max_time=None,
-        batch_size=64,
+        batch_size=128,
+        gradient_accumulation=1,
+        gradient_checkpointing=False,
         learning_rate=2e-3,
         weight_decay=0.01,
         early_stopping=False,
@@ -194,13 +210,16 @@ class VQDRAW(CodeTransformer):
         self.n_stages = n_stages
         self.n_options = n_options
         self.refiner = refiner
-        self.init = init
+        self.beam_size = beam_size
+        self.round_beam_size = round_beam_size
         self.aux_weight = aux_weight
         self.gradient_decay = gradient_decay
         self.encoding = encoding
         self.max_steps = max_steps
         self.max_time = max_time
         self.batch_size = batch_size
+        self.gradient_accumulation = gradient_accumulation
+        self.gradient_checkpointing = gradient_checkpointing
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.early_stopping = early_stopping
@@ -346,21 +365,30 @@ class VQDRAW(CodeTransformer):
         feature_order = getattr(network, "feature_order", None)
         return network, Preparation(self.mean_, self.scale_, feature_order)
 
+    def _coder_options(self):
+        return {
+            "beam_size": self.beam_size,
+            "round_beam_size": self.round_beam_size,
+            "bf16": self.precision == "bf16",
+        }
+
     def _encode(self, X):
         network, preparation = self._prepared()
         n_stages, n_options = self._code_shape
         codes = np.empty((len(X), n_stages), dtype=codes_dtype(n_options))
         for tile, _, codes_NS, _ in coded_tiles(
-            network, preparation, X, n_stages, bf16=self.precision == "bf16"
+            network, preparation, X, n_stages, **self._coder_options()
         ):
             codes[tile] = codes_NS.cpu().numpy()
         return codes
 
     def _reconstruct(self, X):
+        if self.beam_size > 1:  # what the hypotheses of a row share is not computed the same way
+            return super()._reconstruct(X)
         network, preparation = self._prepared()
         Xr = np.empty(X.shape, dtype=self.mean_.dtype)
         for tile, _, _, x_ND in coded_tiles(
-            network, preparation, X, len(self.code_usage_), bf16=self.precision == "bf16"
+            network, preparation, X, len(self.code_usage_), **self._coder_options()
         ):
             Xr[tile] = preparation.inverse(x_ND)
         return Xr
@@ -369,7 +397,7 @@ class VQDRAW(CodeTransformer):
         network, preparation = self._prepared()
         X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
         for tile, x_ND in decoded_tiles(
-            network, codes, self.n_features_in_, bf16=self.precision == "bf16"
+            network, codes, self.n_features_in_, **self._coder_options()
         ):
             X[tile] = preparation.inverse(x_ND)
         return X

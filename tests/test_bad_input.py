@@ -19,7 +19,10 @@ BAD_PARAMS = {
     ],
     "n_options": [(1, r"an int in the range \[2, inf\). Got 1 instead"), (None, "an int")],
     "refiner": [("conv", r"a str among \{'auto'\} or an object implementing"), (None, "'auto'")],
-    "init": [("pca", r"a str among \{'(kmeans|random)', '(kmeans|random)'\}. Got 'pca' instead")],
+    "beam_size": [(0, r"an int in the range \[1, inf\). Got 0 instead")],
+    "round_beam_size": [(0, r"an int in the range \[1, inf\). Got 0 instead"), (None, "an int")],
+    "gradient_accumulation": [(0, r"an int in the range \[1, inf\). Got 0 instead")],
+    "gradient_checkpointing": [("sqrt", "an instance of 'bool'")],
     "aux_weight": [(-0.1, r"a float in the range \[0.*, inf\). Got -0.1 instead")],
     "gradient_decay": [(1.5, r"range \[0.*, 1.*\]. Got 1.5 instead"), (-1, "Got -1 instead")],
     "encoding": [
@@ -211,7 +214,7 @@ class NotARound(torch.nn.Module):
     ("result", "message"),
     [
         ("text", "Build.build must return a torch.nn.Module; got str"),
-        (NotARound(), "NotARound, built by Build, must return a round with n_stages.*got Tensor"),
+        (NotARound(), "NotARound, built by Build, must return a round, such as .*got Tensor"),
     ],
 )
 def test_refiners_of_users(X, result, message):
@@ -228,12 +231,3 @@ def test_refiners_of_users_must_propose_as_many_options_as_asked(X):
     message = r"TooMany, built by Build, must propose n_options=8 .*shape \(1, 9\) came"
     with pytest.raises(ValueError, match=message):
         make_estimator(refiner=Build(TooMany())).fit(X)
-
-
-def test_kmeans_start_needs_a_network_that_can(X):
-    from skvqdraw.refiners import PaperRefiner
-
-    with pytest.raises(
-        ValueError, match="init='kmeans' needs .*start_from_codebooks; PaperNetwork"
-    ):
-        make_estimator(refiner=PaperRefiner((8, 8)), init="kmeans").fit(X)

@@ -25,7 +25,7 @@ EXPECTED_FAILED_CHECKS = {
         small(),
         small(encoding="onehot-dense"),
         small(encoding="ordinal"),
-        small(init="kmeans"),
+        small(beam_size=2),
         small(early_stopping=True, validation_fraction=0.3),
     ],
     expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS,

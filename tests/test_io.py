@@ -19,7 +19,7 @@ from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 KINDS = {
     "mlp": {},
     "conv": {"refiner": ConvRefiner((8, 8), n_channels=8, downsampling=2, basis_size=4)},
-    "kmeans": {"init": "kmeans"},
+    "beams": {"beam_size": 3, "round_beam_size": 5},
     "paper": {"refiner": PaperRefiner((8, 8)), "max_steps": 3},
     "segments": {"refiner": MLPRefiner(8, segment_length=2), "encoding": "ordinal"},
     "one stage": {"n_stages": 1},

@@ -70,22 +70,20 @@ def test_each_stage_has_mixing_rows_of_its_own(refiner):
             stage += 1
 
 
-def test_stage_zero_is_a_table():
-    network = MLPRefiner(hidden_size=8).build(6, 4, 5)
-    table = torch.randn(1, 5, 6)
-    network.start_from_codebooks(table.numpy())
-    options = network(torch.zeros(3, 6), 0).materialise()
-    assert torch.equal(options, table.expand(3, 5, 6))
-
-
-def test_kmeans_start_is_silent():
-    network = ConvRefiner((4, 4), n_channels=8).build(16, 5, 3)
-    codebooks = torch.randn(5, 3, 16)
-    network.start_from_codebooks(codebooks.numpy())
-    x = torch.randn(2, 16)
-    for stage in (0, 1, 4):
-        options = network(x, stage).materialise()
-        torch.testing.assert_close(options, x[:, None] + codebooks[stage])
+def test_the_first_round_is_a_table_and_the_basis_of_each_of_its_vectors():
+    torch.manual_seed(0)
+    network = MLPRefiner(hidden_size=8, stages_per_round=2).build(6, 4, 5)
+    table = torch.randn(5, 6)
+    network.start_from_table(table.numpy())
+    with torch.no_grad():
+        first = network(torch.zeros(7, 6), 0)
+        assert first.n_stages == 3
+        assert torch.equal(first.materialise(), table.expand(7, 5, 6))
+        codes = torch.arange(7) % 5
+        expected = network(table[codes], 1).materialise()
+        torch.testing.assert_close(first.choose(codes).materialise(), expected)
+        # With fewer rows than options that would be the dearer way.
+        assert network(torch.zeros(4, 6), 0).n_stages == 1
 
 
 def test_conv_features_are_patches_of_a_channels_last_image():

@@ -1,11 +1,14 @@
 """Rounds against candidates written out one by one, in float64."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
 from skvqdraw.nn import DenseRound, FactoredRound
 from skvqdraw.nn.losses import SquaredError
-from skvqdraw.nn.rounds import _Products
+from skvqdraw.nn.rounds import Round, TableRound, _Products
 
 N, T, K, D, R = 5, 3, 7, 11, 4
 RELATIVE = 1e-10
@@ -15,8 +18,8 @@ def naive_grid(a_round, target):
     return ((target[:, None] - a_round.materialise()) ** 2).mean(-1)
 
 
-def make_parts(residual, basis, mixing, *, codebooks, seed=0):
-    """Leaves x, basis, mixing (and codebooks), and a target `residual` away from x."""
+def make_parts(residual, basis, mixing, *, seed=0):
+    """Leaves x, basis and mixing, and a target `residual` away from x."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape, scale=1.0):
@@ -24,8 +27,6 @@ def make_parts(residual, basis, mixing, *, codebooks, seed=0):
         return values.requires_grad_()
 
     leaves = [normal(N, D), normal(N, D, R, scale=basis), normal(T, K, R, scale=mixing)]
-    if codebooks:
-        leaves.append(normal(T, K, D, scale=residual))
     target = (leaves[0] + normal(N, D, scale=residual)).detach()
     return leaves, target
 
@@ -35,13 +36,11 @@ CASES = pytest.mark.parametrize(
     [(1, 1, 1), (1e-6, 1, 1e-6), (1e-6, 1e-6, 1), (1e-6, 1, 1)],
     ids=["early", "late, small mixing", "late, small basis", "late, wild options"],
 )
-CODEBOOKS = pytest.mark.parametrize("codebooks", [False, True])
 
 
 @CASES
-@CODEBOOKS
-def test_factored_grid_choice_and_reconstruction(residual, basis, mixing, codebooks):
-    leaves, target = make_parts(residual, basis, mixing, codebooks=codebooks)
+def test_factored_grid_choice_and_reconstruction(residual, basis, mixing):
+    leaves, target = make_parts(residual, basis, mixing)
     x, basis_NDR, mixing_TKR = leaves[:3]
     a_round = FactoredRound(*leaves)
     expected = x.clone()
@@ -54,7 +53,6 @@ def test_factored_grid_choice_and_reconstruction(residual, basis, mixing, codebo
                     [
                         expected[n]
                         + sum(mixing_TKR[stage, k, r] * basis_NDR[n, :, r] for r in range(R))
-                        + (leaves[3][stage, k] if codebooks else 0)
                         for k in range(K)
                     ]
                 )
@@ -86,9 +84,8 @@ def training_loss(leaves, target, grid_of):
 
 
 @CASES
-@CODEBOOKS
-def test_factored_gradients(residual, basis, mixing, codebooks):
-    leaves, target = make_parts(residual, basis, mixing, codebooks=codebooks)
+def test_factored_gradients(residual, basis, mixing):
+    leaves, target = make_parts(residual, basis, mixing)
     fast = torch.autograd.grad(
         training_loss(leaves, target, lambda r, t: r.losses(t, SquaredError())), leaves
     )
@@ -99,12 +96,12 @@ def test_factored_gradients(residual, basis, mixing, codebooks):
 
 
 def test_products_gradcheck():
-    leaves, _ = make_parts(1, 1, 1, codebooks=False)
+    leaves, _ = make_parts(1, 1, 1)
     assert torch.autograd.gradcheck(_Products.apply, (leaves[0], leaves[1]))
 
 
 def test_a_round_is_functional():
-    leaves, target = make_parts(1, 1, 1, codebooks=False)
+    leaves, target = make_parts(1, 1, 1)
     a_round = FactoredRound(*leaves)
     before = a_round.losses(target, SquaredError())
     a_round.choose(before.argmin(1)).choose(before.argmax(1))
@@ -113,7 +110,7 @@ def test_a_round_is_functional():
 
 
 def test_products_follow_the_target():
-    leaves, target = make_parts(1, 1, 1, codebooks=False)
+    leaves, target = make_parts(1, 1, 1)
     a_round = FactoredRound(*leaves)
     a_round.losses(target, SquaredError())
     another = target + 1
@@ -135,7 +132,7 @@ def test_any_other_loss_sees_the_candidates():
         def grid(self, options_NKD, target_ND):
             return (options_NKD - target_ND[:, None]).abs().mean(-1)
 
-    leaves, target = make_parts(1, 1, 1, codebooks=True)
+    leaves, target = make_parts(1, 1, 1)
     a_round = FactoredRound(*leaves)
     expected = (a_round.materialise() - target[:, None]).abs().mean(-1)
     assert torch.equal(a_round.losses(target, AbsoluteError()), expected)
@@ -157,3 +154,111 @@ def test_dense_round_against_a_loop():
     for n in range(N):
         assert torch.equal(chosen.reconstruction()[n], options[n, codes[n]])
     assert torch.equal(a_round.materialise(), options)
+
+
+class Written(Round):
+    """A round as its candidates, and searched as any round can be."""
+
+    def __init__(self, a_round):
+        self._round = a_round
+        self.n_rows, self.n_stages = a_round.n_rows, a_round.n_stages
+
+    def losses(self, target, loss):
+        return naive_grid(self._round, target)
+
+    def choose(self, codes):
+        return Written(self._round.choose(codes))
+
+    def take(self, rows):
+        return Written(self._round.take(rows))
+
+
+def make_round(kind):
+    """A round of two rows for each sample of the target, chosen from already or a table."""
+    leaves, target = make_parts(1, 1, 1)
+    x, basis, mixing = (leaf.detach() for leaf in leaves)
+    if kind == "table":
+        more = make_parts(1, 1, 1, seed=1)[0]
+        table = torch.cat([x, more[0].detach()])[:K]
+        bases = torch.cat([basis, more[1].detach()])[:K]
+        return TableRound(N, table, bases, mixing[1:]), target
+    rows = torch.arange(N).repeat_interleave(2)
+    x = x[rows] + 0.5 * torch.arange(2.0).repeat(N)[:, None]
+    a_round = FactoredRound(x, basis[rows] * (1 + rows[:, None, None]), mixing)
+    if kind == "chosen":
+        a_round = a_round.choose(torch.arange(2 * N) % K)
+    return a_round, target
+
+
+ROUNDS = pytest.mark.parametrize("kind", ["fresh", "chosen", "table"])
+
+
+@ROUNDS
+@pytest.mark.parametrize(("beam_size", "n_best"), [(1, 1), (4, 1), (4, 3), (3, 100)])
+def test_search_in_few_dimensions_is_the_search_of_candidates(kind, beam_size, n_best):
+    a_round, target = make_round(kind)
+    for n_stages in range(1, a_round.n_stages + 1):
+        arguments = (target, SquaredError(), n_stages, beam_size, n_best)
+        rows, codes = a_round.search(*arguments)
+        naive_rows, naive_codes = Written(a_round).search(*arguments)
+        assert torch.equal(rows, naive_rows)
+        assert torch.equal(codes, naive_codes)
+
+
+@ROUNDS
+def test_search_with_a_wide_beam_is_exhaustive(kind):
+    a_round, target = make_round(kind)
+    n_stages, per_sample = a_round.n_stages, a_round.n_rows // N
+    everything = list(itertools.product(range(per_sample), *[range(K)] * n_stages))
+    rows, codes = a_round.search(target, SquaredError(), n_stages, per_sample * K**n_stages, 2)
+    for n in range(N):
+        errors = []
+        for start, *path in everything:
+            end = a_round.take(torch.tensor([n * per_sample + start]))
+            for code in path:
+                end = end.choose(torch.tensor([code]))
+            errors.append(float((end.reconstruction() - target[n]).square().mean()))
+        for b, best in enumerate(np.argsort(errors)[:2]):
+            start, *path = everything[best]
+            assert rows[n, b] == n * per_sample + start
+            assert codes[n, b].tolist() == path
+
+
+@ROUNDS
+def test_greedy_search_chooses_stage_by_stage(kind):
+    a_round, target = make_round(kind)
+    a_round = a_round.take(torch.arange(N) * (a_round.n_rows // N))
+    rows, codes = a_round.search(target, SquaredError(), a_round.n_stages, 1, 1)
+    assert rows[:, 0].tolist() == list(range(N))
+    for stage in range(a_round.n_stages):
+        assert torch.equal(codes[:, 0, stage], naive_grid(a_round, target).argmin(1))
+        a_round = a_round.choose(codes[:, 0, stage])
+
+
+def test_table_round_is_a_table_and_then_the_basis_of_the_choice():
+    a_round, target = make_round("table")
+    table, basis, mixing = a_round._table_KD, a_round._basis_KDR, a_round._mixing_TKR
+    assert a_round.n_stages == T
+    grid = a_round.losses(target, SquaredError())
+    torch.testing.assert_close(grid, naive_grid(a_round, target))
+    codes = torch.arange(N)
+    following = a_round.choose(codes)
+    expected = FactoredRound(table[codes], basis[codes], mixing)
+    assert torch.equal(following.materialise(), expected.materialise())
+    assert TableRound(N, table).choose(codes).n_stages == 0
+
+
+def test_search_under_any_other_loss():
+    class AbsoluteError:
+        def grid(self, options_NKD, target_ND):
+            return (options_NKD - target_ND[:, None]).abs().mean(-1)
+
+    for kind in ("fresh", "table"):
+        a_round, target = make_round(kind)
+        a_round = a_round.take(torch.arange(N) * (a_round.n_rows // N))
+        _, codes = a_round.search(target, AbsoluteError(), 2, 1, 1)
+        for stage in range(2):
+            options = a_round.materialise()
+            best = (options - target[:, None]).abs().mean(-1).argmin(1)
+            assert torch.equal(codes[:, 0, stage], best)
+            a_round = a_round.choose(best)

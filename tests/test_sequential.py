@@ -7,7 +7,7 @@ import torch
 
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.losses import SquaredError
-from skvqdraw.nn.sequential import TILE_ROWS, accumulate_gradients, decode, encode
+from skvqdraw.nn.sequential import TILE_ROWS, Coder, accumulate_gradients, stage_weights
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner
 
 D, S, K = 16, 8, 5
@@ -19,20 +19,24 @@ REFINERS = {
 }
 
 
-def make_network(name, dtype=torch.float64, codebooks=False):
+def make_network(name, dtype=torch.float64):
     torch.manual_seed(0)
     network = REFINERS[name].build(D, S, K).to(dtype)
-    if codebooks:
-        network.start_from_codebooks(0.3 * torch.randn(S, K, D, dtype=dtype).numpy())
-        for trunk in network.trunks.values():
-            torch.nn.init.normal_(trunk.head.weight, std=0.1)
-    elif name != "paper":
-        network.start_from_codebooks(torch.randn(1, K, D, dtype=dtype).numpy())
+    if name != "paper":
+        network.start_from_table(torch.randn(K, D, dtype=dtype).numpy())
     return network
 
 
 def make_target(n_rows, dtype=torch.float64):
     return torch.randn(n_rows, D, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def encode(network, target, n_stages=S, loss=None, **options):
+    return Coder(network, loss or SquaredError(), D, **options).encode(target, n_stages)
+
+
+def decode(network, codes):
+    return Coder(network, SquaredError(), D).decode(codes)
 
 
 def naive_encode(network, target, n_stages=S):
@@ -53,17 +57,15 @@ def naive_encode(network, target, n_stages=S):
     return torch.tensor(codes), torch.stack(ends)
 
 
-@pytest.mark.parametrize(
-    ("name", "codebooks"), [*((name, False) for name in REFINERS), ("mlp", True), ("conv", True)]
-)
-def test_encode_and_decode_against_a_loop(name, codebooks):
-    network, target = make_network(name, codebooks=codebooks), make_target(20)
+@pytest.mark.parametrize("name", REFINERS)
+def test_encode_and_decode_against_a_loop(name):
+    network, target = make_network(name), make_target(20)
     with torch.no_grad():
-        codes, ends = encode(network, SquaredError(), target, S)
+        codes, ends = encode(network, target)
         expected_codes, expected_ends = naive_encode(network, target)
         assert torch.equal(codes, expected_codes)
         torch.testing.assert_close(ends, expected_ends)
-        assert torch.equal(decode(network, codes, D), ends)
+        assert torch.equal(decode(network, codes), ends)
 
 
 @pytest.mark.parametrize("name", REFINERS)
@@ -71,15 +73,15 @@ def test_prefixes_inside_and_across_rounds(name):
     """Coding fewer stages gives the prefix; decoding a prefix gives the reconstruction so far."""
     network, target = make_network(name), make_target(10)
     with torch.no_grad():
-        codes, _ = encode(network, SquaredError(), target, S)
+        codes, _ = encode(network, target)
         errors = []
         for length in range(S + 1):
-            prefix = decode(network, codes[:, :length], D)
+            prefix = decode(network, codes[:, :length])
             errors.append(float((prefix - target).square().mean()))
             if length == 0:
                 assert not prefix.any()
                 continue
-            shorter, _ = encode(network, SquaredError(), target, length)
+            shorter, _ = encode(network, target, length)
             assert torch.equal(shorter[:, :length], codes[:, :length])
             x, stage = torch.zeros_like(target), 0
             while stage < length:
@@ -93,44 +95,58 @@ def test_prefixes_inside_and_across_rounds(name):
 
 
 @pytest.mark.parametrize("name", REFINERS)
-def test_codes_do_not_depend_on_how_rows_are_batched(name):
+@pytest.mark.parametrize("beams", [{}, {"round_beam_size": 4}, {"beam_size": 3}], ids=str)
+def test_codes_do_not_depend_on_how_rows_are_batched(name, beams):
     network = make_network(name, torch.float32)
     target = make_target(2 * TILE_ROWS + 17, torch.float32)
     order = torch.randperm(len(target), generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        codes, ends = encode(network, SquaredError(), target, S)
-        assert torch.equal(decode(network, codes, D), ends)
+        codes, ends = encode(network, target, **beams)
+        torch.testing.assert_close(decode(network, codes), ends)
         for rows in (order, [0], range(3), range(100), range(5, TILE_ROWS + 6)):
             rows = torch.as_tensor(rows)
-            some_codes, some_ends = encode(network, SquaredError(), target[rows], S)
+            some_codes, some_ends = encode(network, target[rows], **beams)
             assert torch.equal(some_codes, codes[rows])
             assert torch.equal(some_ends, ends[rows])
-            assert torch.equal(decode(network, codes[rows], D), ends[rows])
 
 
 def test_among_equals_the_lowest_index_wins():
     class Constant(torch.nn.Module):
-        def forward(self, x, stage):
-            return DenseRound(torch.tensor([[2.0], [1.0], [1.0]]).expand(len(x), 3, 1))
+        def __init__(self):
+            super().__init__()
+            self.options = torch.nn.Parameter(torch.tensor([[2.0], [1.0], [1.0]]))
 
-    codes, _ = encode(Constant(), SquaredError(), torch.ones(4, 1), 2)
+        def forward(self, x, stage):
+            return DenseRound(self.options.expand(len(x), 3, 1))
+
+    with torch.no_grad():
+        codes, _ = Coder(Constant(), SquaredError(), 1).encode(torch.ones(4, 1), 2)
     assert torch.equal(codes, torch.ones(4, 2, dtype=torch.int64))
 
 
-def naive_training_loss(network, target, weight, aux_weight, cut):
+def naive_training_loss(network, target, weight, aux_weight, cut, codes):
     """`cut(x)` is applied to the reconstruction between network evaluations."""
     x, stage, total = torch.zeros_like(target), 0, 0.0
     while stage < S:
         a_round = network(x, stage)
-        for _ in range(a_round.n_stages):
+        stage_weight = stage_weights(stage, a_round.n_stages)
+        for i in range(a_round.n_stages):
             grid = (a_round.materialise() - target[:, None]).square().mean(-1)
-            codes = grid.argmin(1)
-            chosen = grid[torch.arange(len(x)), codes]
-            total = total + (weight * (chosen + aux_weight * grid.mean(1))).mean() / S
-            a_round = a_round.choose(codes)
+            chosen = stage_weight[i] * grid[torch.arange(len(x)), codes[:, stage]]
+            total = total + (weight * (chosen + aux_weight * grid.mean(1))).sum() / S
+            a_round = a_round.choose(codes[:, stage])
             stage += 1
         x = cut(a_round.reconstruction())
     return total
+
+
+def test_stage_weights_are_one_on_average_and_most_at_the_end():
+    for stage, n_stages in [(0, 1), (0, 4), (1, 1), (4, 3), (7, 2)]:
+        weights = stage_weights(stage, n_stages)
+        assert len(weights) == n_stages
+        assert sum(weights) == pytest.approx(n_stages)
+        assert max(weights) == weights[-1]
+    assert stage_weights(0, 4)[0] == 1
 
 
 def gradients_of(network):
@@ -141,17 +157,28 @@ def gradients_of(network):
 
 
 @pytest.mark.parametrize("name", REFINERS)
-@pytest.mark.parametrize("decay", [0.0, 0.3, 1.0])
-def test_training_gradients_against_the_naive_loss(name, decay):
-    network, target = make_network(name), make_target(6)
-    weight = torch.linspace(0, 2, 6, dtype=torch.float64)
+@pytest.mark.parametrize("n_rows", [4, 6], ids=["fewer rows than options", "more"])
+@pytest.mark.parametrize(
+    ("decay", "checkpointing"), [(0.0, False), (0.3, False), (1.0, False), (0.0, True), (1.0, True)]
+)
+def test_training_gradients_against_the_naive_loss(name, n_rows, decay, checkpointing):
+    network, target = make_network(name), make_target(n_rows)
+    weight = torch.linspace(0, 2, n_rows, dtype=torch.float64)
     objective, stage_losses, codes = accumulate_gradients(
-        network, SquaredError(), target, weight, S, aux_weight=0.05, gradient_decay=decay
+        network,
+        SquaredError(),
+        target,
+        weight,
+        S,
+        aux_weight=0.05,
+        gradient_decay=decay,
+        round_beam_size=4,
+        checkpointing=checkpointing,
     )
     ours = gradients_of(network)
     network.zero_grad()
     naive = naive_training_loss(
-        network, target, weight, 0.05, lambda x: x.detach() * decay + x * (1 - decay)
+        network, target, weight, 0.05, lambda x: x.detach() * decay + x * (1 - decay), codes
     )
     naive.backward()
     theirs = gradients_of(network)
@@ -159,15 +186,16 @@ def test_training_gradients_against_the_naive_loss(name, decay):
     size = torch.cat([gradient.flatten() for gradient in theirs.values()]).norm()
     for parameter in theirs:
         assert (ours[parameter] - theirs[parameter]).norm() <= 1e-10 * size, parameter
-    with torch.no_grad():
-        assert torch.equal(codes, encode(network, SquaredError(), target, S)[0])
     assert stage_losses.shape == (S,)
+    if n_rows >= K:
+        with torch.no_grad():
+            assert torch.equal(codes, encode(network, target, round_beam_size=4)[0])
 
 
 def test_rows_of_no_weight_teach_nothing():
     network, target = make_network("mlp"), make_target(6)
     options = {"aux_weight": 0.05, "gradient_decay": 0.0}
-    weight = torch.tensor([2.0, 0, 2, 0, 2, 0], dtype=torch.float64)
+    weight = torch.tensor([1.0, 0, 1, 0, 1, 0], dtype=torch.float64)
     accumulate_gradients(network, SquaredError(), target, weight, S, **options)
     weighted = gradients_of(network)
     network.zero_grad()
@@ -177,7 +205,7 @@ def test_rows_of_no_weight_teach_nothing():
         torch.testing.assert_close(weighted[parameter], expected)
 
 
-def peak_of_saved_bytes(n_stages, gradient_decay):
+def peak_of_saved_bytes(n_stages, gradient_decay=0.0, checkpointing=False):
     """The most bytes that autograd holds at any moment of a training step."""
     network = MLPRefiner(hidden_size=64, stages_per_round=2).build(D, n_stages, K)
     live, peak = 0, 0
@@ -207,13 +235,20 @@ def peak_of_saved_bytes(n_stages, gradient_decay):
             n_stages,
             aux_weight=0.01,
             gradient_decay=gradient_decay,
+            checkpointing=checkpointing,
         )
     return peak
 
 
 def test_memory_does_not_grow_with_stages_when_gradients_are_cut():
     assert peak_of_saved_bytes(21, 1.0) <= 1.2 * peak_of_saved_bytes(5, 1.0)
-    assert peak_of_saved_bytes(21, 0.0) >= 3 * peak_of_saved_bytes(5, 0.0)
+    assert peak_of_saved_bytes(21) >= 3 * peak_of_saved_bytes(5)
+
+
+def test_checkpointed_memory_grows_as_the_root():
+    few, many = (peak_of_saved_bytes(n, checkpointing=True) for n in (16, 64))
+    assert many <= 2.5 * few
+    assert many <= peak_of_saved_bytes(64) / 4
 
 
 def test_low_precision_reaches_the_network_and_never_the_grid():
@@ -236,5 +271,53 @@ def test_low_precision_reaches_the_network_and_never_the_grid():
             return grid
 
     with torch.no_grad():
-        encode(Spy(), SpyLoss(), make_target(4, torch.float32), 2, bf16=True)
+        encode(Spy(), make_target(4, torch.float32), 2, SpyLoss(), bf16=True)
     assert seen == {"network": torch.bfloat16, "grid": torch.float32, "autocast": False}
+
+
+@pytest.mark.parametrize("name", REFINERS)
+def test_wider_beams_find_better_codes(name):
+    """Not row by row: what is kept early may lead nowhere. On average, and at the widest, yes."""
+    network, target = make_network(name), make_target(60)
+    with torch.no_grad():
+        errors = [
+            float((encode(network, target, **beams)[1] - target).square().mean())
+            for beams in ({}, {"round_beam_size": 8}, {"beam_size": 8}, {"beam_size": 64})
+        ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0]
+
+
+def test_the_widest_beam_is_exhaustive():
+    torch.manual_seed(0)
+    network = MLPRefiner(hidden_size=8, basis_size=2, stages_per_round=2).build(D, 4, 3).double()
+    network.start_from_table(torch.randn(3, D).numpy())
+    target = make_target(5)
+    everything = torch.cartesian_prod(*[torch.arange(3)] * 4)
+    with torch.no_grad():
+        ends = decode(network, everything)
+        best = (ends[None] - target[:, None]).square().mean(-1).argmin(1)
+        codes, x = encode(network, target, 4, beam_size=27)
+    assert torch.equal(codes, everything[best])
+    torch.testing.assert_close(x, ends[best])
+
+
+@pytest.mark.parametrize("name", REFINERS)
+@pytest.mark.parametrize("beam_size", [2, 5])
+def test_beams_against_a_loop_over_hypotheses(name, beam_size):
+    """The best hypotheses after each round, all of their continuations scored one by one."""
+    network, target = make_network(name), make_target(4)
+    with torch.no_grad():
+        codes, _ = encode(network, target, beam_size=beam_size, round_beam_size=10**4)
+        for row, code in zip(target, codes, strict=True):
+            beam = [()]
+            while len(beam[0]) < S:
+                stage, ends = len(beam[0]), {}
+                n_next = network(torch.zeros(K, D).double(), stage).n_stages
+                for path in beam:
+                    more = torch.cartesian_prod(*[torch.arange(K)] * n_next).view(-1, n_next)
+                    paths = torch.cat([torch.tensor(path).expand(len(more), -1), more], 1).long()
+                    errors = (decode(network, paths) - row).square().mean(-1)
+                    ends.update(zip(map(tuple, paths.tolist()), errors.tolist(), strict=True))
+                beam = sorted(ends, key=ends.get)[:beam_size]
+            assert code.tolist() == list(beam[0])

@@ -1,6 +1,7 @@
 import pickle
 import tracemalloc
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from conftest import make_estimator
 from scipy import sparse
+from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
@@ -20,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 import skvqdraw._fitting as module
 from skvqdraw import VQDRAW
 from skvqdraw._device import trains_in_bf16
+from skvqdraw._residual_kmeans import residual_kmeans
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.nn import DenseRound
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
@@ -53,12 +56,50 @@ def test_one_hot_is_the_code(fitted, X):
         np.testing.assert_array_equal(Xr, fitted.decode(codes))
 
 
-def test_reconstruction_and_scores(fitted, X):
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_reconstruction_and_scores(fitted, X, beam_size):
+    fitted = deepcopy(fitted).set_params(beam_size=beam_size)
     Xr = fitted.reconstruct(X)
     np.testing.assert_array_equal(Xr, fitted.decode(fitted.encode(X)))
     errors = np.square(Xr.astype(float) - X).mean(axis=1)
     np.testing.assert_allclose(fitted.score_samples(X), -errors, rtol=1e-6)
     assert fitted.score(X) == pytest.approx(-errors.mean(), rel=1e-6)
+
+
+def test_wider_beams_code_better(X):
+    vq = make_estimator(max_steps=200).fit(X)
+    beams = ({"round_beam_size": 1}, {"round_beam_size": 16}, {"beam_size": 8}, {"beam_size": 32})
+    scores = [vq.set_params(**beam).score(X) for beam in beams]
+    assert scores == sorted(scores)
+    assert scores[-1] > 0.98 * scores[0]
+
+
+def test_a_greedy_code_has_the_shorter_code_as_its_prefix(fitted, X):
+    greedy = deepcopy(fitted).set_params(round_beam_size=1)
+    codes = greedy.encode(X)
+    for length in (1, 2, 3):
+        options = [
+            greedy.decode(np.column_stack([codes[:, :length], np.full(len(X), k)]))
+            for k in range(8)
+        ]
+        errors = [np.square(option.astype(np.float64) - X).mean(axis=1) for option in options]
+        np.testing.assert_array_equal(codes[:, length], np.argmin(errors, axis=0))
+
+
+def test_batches_in_parts_are_batches(X):
+    whole = make_estimator(precision="float32", max_steps=5, batch_size=50).fit(X)
+    parts = clone(whole).set_params(gradient_accumulation=3).fit(X)
+    np.testing.assert_allclose(
+        parts.loss_curve_[-1]["loss"], whole.loss_curve_[-1]["loss"], rtol=1e-4
+    )
+    twice = clone(whole).set_params(gradient_checkpointing=True).fit(X)
+    np.testing.assert_allclose(
+        twice.loss_curve_[-1]["loss"], whole.loss_curve_[-1]["loss"], rtol=1e-5
+    )
+    few = clone(whole).set_params(gradient_accumulation=100).fit(X)
+    np.testing.assert_allclose(
+        few.loss_curve_[-1]["loss"], whole.loss_curve_[-1]["loss"], rtol=1e-4
+    )
 
 
 def test_prefixes_refine(fitted, X):
@@ -75,35 +116,6 @@ def test_refining_beats_kmeans_by_far(X):
     kmeans = KMeans(8, n_init=1, random_state=0).fit(X)
     assert first < 1.05 * kmeans.inertia_ / X.size
     assert -vq.score(X) < 0.6 * kmeans.inertia_ / X.size
-
-
-@pytest.mark.parametrize(
-    "refiner",
-    [
-        MLPRefiner(hidden_size=16, basis_size=4),
-        ConvRefiner((8, 8), n_channels=16, downsampling=2, basis_size=4),
-    ],
-    ids=["mlp", "conv"],
-)
-@pytest.mark.parametrize("n_stages", [1, 5])
-def test_kmeans_start_without_training_is_residual_kmeans(X, refiner, n_stages):
-    vq = make_estimator(init="kmeans", max_steps=0, n_stages=n_stages, refiner=refiner).fit(X)
-    centred = (X - X.mean(axis=0)).astype(np.float64)
-    residual = centred.copy()
-    codebooks = vq.network_.codebooks.detach().numpy() * vq.scale_
-    order = getattr(vq.network_, "feature_order", None)
-    if order is not None:
-        codebooks = codebooks[:, :, np.argsort(order)]
-    codes = vq.encode(X)
-    for stage in range(n_stages):
-        centres = codebooks[stage]
-        labels = np.square(residual[:, None] - centres).sum(2).argmin(1)
-        np.testing.assert_array_equal(codes[:, stage], labels)
-        # The centres are a fixed point of Lloyd's iteration: they ARE k-means on this residual.
-        for k in np.unique(labels):
-            np.testing.assert_allclose(centres[k], residual[labels == k].mean(0), atol=2e-5)
-        residual -= centres[labels]
-    np.testing.assert_allclose(vq.reconstruct(X), X - residual, atol=1e-5)
 
 
 def test_a_seed_decides_everything_and_the_global_stream_is_left_alone(X):
@@ -431,8 +443,10 @@ def test_defaults_serve_a_first_time_user():
     """Held-out digits are coded better than by residual k-means; blobs to 1 % of the variance."""
     digits = np.random.default_rng(0).permutation(load_digits_images().data)
     vq = VQDRAW(random_state=0).fit(digits[500:])
-    kmeans = VQDRAW(random_state=0, init="kmeans", max_steps=0).fit(digits[500:])
-    assert vq.score(digits[:500]) > kmeans.score(digits[:500])
+    left = digits[:500].astype(np.float64)
+    for codebook in residual_kmeans(digits[500:], 8, 64, np.random.RandomState(0), max_iter=25):
+        left -= codebook[cdist(left, codebook).argmin(1)]
+    assert -vq.score(digits[:500]) < np.square(left).mean()
     blobs = make_blobs(4_000, 20, centers=30, random_state=0)[0]
     held_out = blobs[:500]
     vq = VQDRAW(random_state=0).fit(blobs[500:])
@@ -447,7 +461,7 @@ def test_defaults_serve_a_first_time_user():
         {"weight_decay": 0.5},
         {"batch_size": 16},
         {"learning_rate": 1e-3},
-        {"init": "kmeans"},
+        {"round_beam_size": 1},
         {"precision": "float32"},
     ],
     ids=repr,
@@ -546,9 +560,9 @@ class TestCuda:
         assert (back.encode(X) != codes).mean() <= 1e-4
         assert -back.score(X) == pytest.approx(error, rel=1e-5)
 
-    @pytest.mark.parametrize("init", ["random", "kmeans"])
-    def test_early_stopping_and_going_on(self, X, init):
-        vq = make_estimator(device="cuda", early_stopping=True, init=init).fit(X)
+    @pytest.mark.parametrize("beam_size", [1, 4])
+    def test_early_stopping_and_going_on(self, X, beam_size):
+        vq = make_estimator(device="cuda", early_stopping=True, beam_size=beam_size).fit(X)
         assert vq.partial_fit(X).partial_fit(X).encode(X).shape == (200, 4)
         vq.set_params(warm_start=True, device="cpu").fit(X)
         assert next(vq.network_.parameters()).device.type == "cpu"

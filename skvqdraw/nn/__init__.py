@@ -1,5 +1,5 @@
 """The network side: losses, rounds, refinement networks, sequential coding. No scikit-learn."""
 
-from .rounds import DenseRound, FactoredRound
+from .rounds import DenseRound, FactoredRound, Round
 
-__all__ = ["DenseRound", "FactoredRound"]
+__all__ = ["DenseRound", "FactoredRound", "Round"]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .blocks import ConvBlock, LinearBlock, StageMask, group_norm
-from .rounds import DenseRound, FactoredRound
+from .rounds import DenseRound, FactoredRound, TableRound
 
 
 def plan_rounds(n_stages, stages_per_round, segment_length=None):
@@ -35,8 +35,7 @@ class FactoredNetwork(nn.Module):
     """A table for stage 0, then rounds whose basis a trunk draws from the reconstruction.
 
     `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`; one is
-    made for each segment. Stages with a static codebook: the first one always, all of them after a
-    k-means start.
+    made for each segment.
     """
 
     def __init__(
@@ -64,38 +63,30 @@ class FactoredNetwork(nn.Module):
         self.mixing = nn.Parameter(
             torch.randn(n_stages - 1, n_options, basis_size) * 0.3 / math.sqrt(basis_size)
         )
-        self.codebooks = nn.Parameter(torch.zeros(1, n_options, n_features))
+        self.table = nn.Parameter(torch.zeros(n_options, n_features))
 
     @property
     def feature_order(self):
         """The order in which the network wants its features, or None for the user's own."""
         return next((trunk.feature_order for trunk in self.trunks.values()), None)
 
-    def start_from_codebooks(self, codebooks):
-        """Start as this residual quantizer, an ndarray (T, K, D): T = 1 sets stage 0 only.
-
-        With more than one stage the trunks start silent, so that the network IS the quantizer
-        until it is trained.
-        """
-        if self.codebooks.shape != codebooks.shape:
-            self.codebooks = nn.Parameter(self.codebooks.new_empty(codebooks.shape))
-        with torch.no_grad():  # in place: an optimizer may know the parameter already
-            self.codebooks.copy_(torch.tensor(codebooks))
-        if len(codebooks) > 1:
-            for trunk in self.trunks.values():
-                nn.init.zeros_(trunk.head.weight)
-                nn.init.zeros_(trunk.head.bias)
+    def start_from_table(self, table_KD):
+        """Take an ndarray as the options of stage 0."""
+        with torch.no_grad():
+            self.table.copy_(torch.tensor(table_KD))
 
     def forward(self, x_ND, stage):
-        if stage == 0:
-            K = self.codebooks.shape[1]
-            return FactoredRound(
-                x_ND, x_ND.new_zeros(*x_ND.shape, 0), x_ND.new_zeros(1, K, 0), self.codebooks[:1]
-            )
+        if stage > 0:
+            return FactoredRound(x_ND, *self._basis_and_mixing(x_ND, stage))
+        if self.plan and len(self.table) <= len(x_ND):
+            # The next evaluation has only K different inputs: serve it along with the table.
+            return TableRound(len(x_ND), self.table, *self._basis_and_mixing(self.table, 1))
+        return TableRound(len(x_ND), self.table)
+
+    def _basis_and_mixing(self, x_ND, stage):
         stop, segment, position = self.plan[stage]
         basis_NDR = self.trunks[str(segment)](x_ND, position).to(x_ND.dtype)
-        codebooks_TKD = self.codebooks[stage:stop] if len(self.codebooks) > 1 else None
-        return FactoredRound(x_ND, basis_NDR, self.mixing[stage - 1 : stop - 1], codebooks_TKD)
+        return basis_NDR, self.mixing[stage - 1 : stop - 1]
 
 
 class MLPTrunk(nn.Module):

@@ -1,14 +1,17 @@
 """A round: one network evaluation and the candidates of the stages that it serves.
 
-Axes: N samples, T stages of the round, K options, D features, R basis vectors.
+Axes: N samples, B hypotheses of each, M rows of a round (N x B, sample by sample), T stages of
+the round, K options, D features, R basis vectors, U distinct bases.
 
 A round is functional: `choose` returns the next round and changes nothing. It has
 
-- `n_stages`, how many stages are left in it;
-- `losses(target_ND, loss) -> loss_NK` of the current stage's candidates, differentiable;
-- `choose(codes_N)`, the round after that choice: same network output, next stage;
-- `reconstruction() -> x_ND` after the choices made so far, of which there is at least one;
-- `materialise() -> options_NKD`, the current stage's candidates written out.
+- `n_rows`, and `n_stages`, how many stages are left in it;
+- `losses(target_MD, loss) -> loss_MK` of the current stage's candidates, differentiable;
+- `search(target_ND, loss, n_stages, beam_size, n_best)`, the best codes of its next stages;
+- `choose(codes_M)`, the round after that choice: same network output, next stage;
+- `take(rows)`, the round of some of its rows, in any order, repeated or not;
+- `reconstruction() -> x_MD` after the choices made so far, of which there is at least one;
+- `materialise() -> options_MKD`, the current stage's candidates written out.
 """
 
 import torch
@@ -18,7 +21,78 @@ from torch.autograd.function import once_differentiable
 from .losses import SquaredError
 
 
-class DenseRound:
+class Round:
+    """What all rounds share: a beam search that needs no more than their own methods."""
+
+    def search(self, target_ND, loss, n_stages, beam_size, n_best):
+        """Return the best codes of the next stages that a beam search finds.
+
+        Parameters
+        ----------
+        target_ND : tensor of shape (n_samples, n_features)
+            The rows of the round are hypotheses of these samples, equally many of each.
+        loss : object
+            Scores candidates.
+        n_stages : int
+            How many stages to choose for.
+        beam_size : int
+            Hypotheses of a sample to keep from stage to stage. 1 is the greedy choice.
+        n_best : int
+            Hypotheses of a sample to return, fewer if there are not so many.
+
+        Returns
+        -------
+        rows_NB : tensor of shape (n_samples, n_best)
+            Which row of the round each hypothesis goes on from.
+        codes_NBT : tensor of shape (n_samples, n_best, n_stages)
+            What it chooses; the best hypothesis comes first.
+        """
+        beam, a_round = _Beam(self.n_rows, target_ND), self
+        for stages_left in range(n_stages, 0, -1):
+            B = beam.rows_NB.shape[1]
+            loss_MK = a_round.losses(target_ND.repeat_interleave(B, 0), loss)
+            n_kept = beam_size if stages_left > 1 else n_best
+            _, parents_NB, options_NB = beam.extend(loss_MK.view(len(target_ND), B, -1), n_kept)
+            if stages_left > 1:
+                starts_N1 = B * torch.arange(len(target_ND), device=parents_NB.device)[:, None]
+                a_round = a_round.take((starts_N1 + parents_NB).flatten())
+                a_round = a_round.choose(options_NB.flatten())
+        return beam.rows_NB, beam.codes_NBT
+
+
+class _Beam:
+    """Hypotheses of a beam search: the row that each came from and what it chose since."""
+
+    def __init__(self, n_rows, target_ND):
+        self.rows_NB = torch.arange(n_rows, device=target_ND.device).view(len(target_ND), -1)
+        self.codes_NBT = self.rows_NB.new_empty(*self.rows_NB.shape, 0)
+
+    def extend(self, loss_NBK, n_kept):
+        """Keep the best of all continuations; return their losses, parents and options.
+
+        Parents are numbered from 0 within a sample. If one is kept, ties go to the lowest.
+        """
+        K = loss_NBK.shape[2]
+        loss_Nc = loss_NBK.flatten(1)
+        n_kept = min(n_kept, loss_Nc.shape[1])
+        if n_kept == 1:
+            best_NB = loss_Nc.argmin(1, keepdim=True)
+            kept_NB = loss_Nc.gather(1, best_NB)
+        else:
+            kept_NB, best_NB = loss_Nc.topk(n_kept, largest=False)
+        parents_NB, options_NB = best_NB // K, best_NB % K
+        self.rows_NB = self.rows_NB.gather(1, parents_NB)
+        codes_NBT = pick(self.codes_NBT, parents_NB)
+        self.codes_NBT = torch.cat([codes_NBT, options_NB[:, :, None]], 2)
+        return kept_NB, parents_NB, options_NB
+
+
+def pick(values_NBx, parents_NC):
+    """Return for each sample the values of some of its hypotheses, (N, C, x)."""
+    return values_NBx.gather(1, parents_NC[:, :, None].expand(-1, -1, values_NBx.shape[2]))
+
+
+class DenseRound(Round):
     """A round of one stage whose candidates the network wrote out.
 
     Parameters
@@ -40,6 +114,10 @@ class DenseRound:
     def __init__(self, options_NKD):
         self._options_NKD = options_NKD
 
+    @property
+    def n_rows(self):
+        return len(self._options_NKD)
+
     def losses(self, target_ND, loss):
         return loss.grid(self._options_NKD, target_ND)
 
@@ -47,12 +125,15 @@ class DenseRound:
         rows = torch.arange(len(codes_N), device=codes_N.device)
         return _Chosen(self._options_NKD[rows, codes_N])
 
+    def take(self, rows):
+        return DenseRound(self._options_NKD[rows])
+
     def materialise(self):
         return self._options_NKD
 
 
 class _Chosen:
-    """What is left of a dense round when its choice is made."""
+    """What is left of a round whose choices are made."""
 
     n_stages = 0
 
@@ -63,28 +144,25 @@ class _Chosen:
         return self._x_ND
 
 
-class FactoredRound:
+class FactoredRound(Round):
     """A round whose candidates are mixtures of a few basis vectors that the network drew.
 
-    Candidate k of a stage is ``x + basis @ (a + mixing[k]) + codebook[k]``, where ``a`` sums the
-    mixing rows chosen so far in this round. The squared error of all K of them needs no candidate
-    to be written out: with r the residual at x, ``q = basis.T @ r`` and ``G = basis.T @ basis``,
+    Candidate k of a stage is ``x + basis @ (a + mixing[k])``, where ``a`` sums the mixing rows
+    chosen so far in this round. The squared error of all K of them needs no candidate to be
+    written out: with r the residual at x, ``q = basis.T @ r`` and ``G = basis.T @ basis``,
 
         D * loss_k = |r_a|^2 - 2 m_k . (q - G a) + m_k . G m_k,    r_a = r - basis @ a,
 
-    so that after the network's evaluation everything happens in R dimensions.
+    so that after the network's evaluation everything, a beam search too, happens in R dimensions.
 
     Parameters
     ----------
     x_ND : tensor of shape (n_samples, n_features)
         The reconstruction at the start of the round.
     basis_NDR : tensor of shape (n_samples, n_features, n_basis)
-        The network's output; `n_basis` may be 0 where there are codebooks.
+        The network's output.
     mixing_TKR : tensor of shape (n_stages, n_options, n_basis)
         How each option mixes the basis.
-    codebooks_TKD : tensor of shape (n_stages, n_options, n_features), default=None
-        Vectors that each option adds, whatever x is. They make the grid cost R K D per row, as
-        much as writing the candidates out.
 
     Examples
     --------
@@ -97,13 +175,16 @@ class FactoredRound:
     tensor([[1., 2.]])
     """
 
-    def __init__(self, x_ND, basis_NDR, mixing_TKR, codebooks_TKD=None):
+    def __init__(self, x_ND, basis_NDR, mixing_TKR):
         self._x_ND = x_ND
         self._basis_NDR = basis_NDR
         self._mixing_TKR = mixing_TKR
-        self._codebooks_TKD = codebooks_TKD
         # What `choose` hands on: the mixing rows chosen so far, and what is known of a target.
         self._mixed_NR = self._target_ND = self._products = None
+
+    @property
+    def n_rows(self):
+        return len(self._x_ND)
 
     @property
     def n_stages(self):
@@ -115,31 +196,42 @@ class FactoredRound:
         grid_NK = _squared_error_grid(
             *self._products_with(target_ND), self._mixed_NR, self._mixing_TKR[0]
         )
-        if self._codebooks_TKD is not None:
-            grid_NK = grid_NK + _codebook_terms(
-                target_ND - self._x_ND,
-                self._basis_NDR,
-                self._mixing_TKR[0],
-                self._codebooks_TKD[0],
-            )
         return grid_NK.clamp(min=0) / target_ND.shape[1]
+
+    def search(self, target_ND, loss, n_stages, beam_size, n_best):
+        if type(loss) is not SquaredError:
+            return super().search(target_ND, loss, n_stages, beam_size, n_best)
+        beam = _Beam(self.n_rows, target_ND)
+        if len(target_ND) < self.n_rows:
+            target_ND = target_ND.repeat_interleave(beam.rows_NB.shape[1], 0)
+        # Not under no_grad: the losses of the same target will want their gradient.
+        rr_M, q_MR, gram_MRR = (product.detach() for product in self._products_with(target_ND))
+        with torch.no_grad():
+            if self._mixed_NR is not None:
+                rr_M, q_MR = _after(rr_M, q_MR, gram_MRR, self._mixed_NR)
+            return _search_mixtures(
+                beam,
+                rr_M.view(beam.rows_NB.shape),
+                q_MR.view(*beam.rows_NB.shape, -1),
+                gram_MRR,
+                beam.rows_NB,
+                self._mixing_TKR[:n_stages],
+                beam_size,
+                n_best,
+            )
 
     def choose(self, codes_N):
         # F.embedding, because the gradient of plain indexing adds up in no fixed order on CPUs.
         mixed_NR = F.embedding(codes_N, self._mixing_TKR[0])
-        if self._codebooks_TKD is None:
-            following = FactoredRound(self._x_ND, self._basis_NDR, self._mixing_TKR[1:])
-            following._mixed_NR = mixed_NR if self._mixed_NR is None else self._mixed_NR + mixed_NR
-            following._target_ND, following._products = self._target_ND, self._products
-            return following
-        # With codebooks the residual leaves the span of the basis: start afresh from the choice.
-        vectors_ND = F.embedding(codes_N, self._codebooks_TKD[0])
-        return FactoredRound(
-            self._x_ND + _mix(mixed_NR, self._basis_NDR) + vectors_ND,
-            self._basis_NDR,
-            self._mixing_TKR[1:],
-            self._codebooks_TKD[1:],
-        )
+        following = FactoredRound(self._x_ND, self._basis_NDR, self._mixing_TKR[1:])
+        following._mixed_NR = mixed_NR if self._mixed_NR is None else self._mixed_NR + mixed_NR
+        following._target_ND, following._products = self._target_ND, self._products
+        return following
+
+    def take(self, rows):
+        taken = FactoredRound(self._x_ND[rows], self._basis_NDR[rows], self._mixing_TKR)
+        taken._mixed_NR = None if self._mixed_NR is None else self._mixed_NR[rows]
+        return taken
 
     def reconstruction(self):
         if self._mixed_NR is None:
@@ -148,10 +240,7 @@ class FactoredRound:
 
     def materialise(self):
         deltas_NDK = self._basis_NDR @ self._mixing_TKR[0].T
-        options_NKD = self.reconstruction()[:, None] + deltas_NDK.transpose(1, 2)
-        if self._codebooks_TKD is not None:
-            options_NKD = options_NKD + self._codebooks_TKD[0]
-        return options_NKD
+        return self.reconstruction()[:, None] + deltas_NDK.transpose(1, 2)
 
     def _products_with(self, target_ND):
         """|r|^2, q and G: once per round and target, however many stages the round serves."""
@@ -159,6 +248,76 @@ class FactoredRound:
             self._products = _Products.apply(target_ND - self._x_ND, self._basis_NDR)
             self._target_ND = target_ND
         return self._products
+
+
+class TableRound(Round):
+    """The first round: a table of vectors, then stages that go on from the vector chosen.
+
+    It is the same for all samples, since nothing has been chosen yet: the network draws one basis
+    for each vector of the table, however many samples there are.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of samples.
+    table_KD : tensor of shape (n_options, n_features)
+        The candidates of the first stage.
+    basis_KDR : tensor of shape (n_options, n_features, n_basis), default=None
+        The basis after each choice of the first stage.
+    mixing_TKR : tensor of shape (n_stages - 1, n_options, n_basis), default=None
+        How the options of the stages after it mix that basis.
+    """
+
+    def __init__(self, n_rows, table_KD, basis_KDR=None, mixing_TKR=None):
+        self.n_rows = n_rows
+        self._table_KD = table_KD
+        self._basis_KDR = basis_KDR
+        self._mixing_TKR = mixing_TKR
+
+    @property
+    def n_stages(self):
+        return 1 if self._mixing_TKR is None else 1 + len(self._mixing_TKR)
+
+    def losses(self, target_ND, loss):
+        if type(loss) is not SquaredError:
+            return loss.grid(self.materialise(), target_ND)
+        squares_NK = target_ND.square().sum(1)[:, None] + self._table_KD.square().sum(1)
+        grid_NK = torch.addmm(squares_NK, target_ND, self._table_KD.T, alpha=-2)
+        return grid_NK.clamp(min=0) / target_ND.shape[1]
+
+    def search(self, target_ND, loss, n_stages, beam_size, n_best):
+        if n_stages == 1 or type(loss) is not SquaredError:
+            return super().search(target_ND, loss, n_stages, beam_size, n_best)
+        beam = _Beam(self.n_rows, target_ND)
+        with torch.no_grad():
+            loss_NK = self.losses(target_ND, loss)
+            loss_NB, _, codes_NB = beam.extend(loss_NK[:, None], beam_size)
+            # No basis is copied: products with all K of them cost less than a few copies.
+            q_KNR = torch.matmul(target_ND, self._basis_KDR)
+            q_KR = torch.einsum("kdr,kd->kr", self._basis_KDR, self._table_KD)
+            samples_N1 = torch.arange(len(target_ND), device=codes_NB.device)[:, None]
+            return _search_mixtures(
+                beam,
+                loss_NB * target_ND.shape[1],
+                q_KNR[codes_NB, samples_N1] - q_KR[codes_NB],
+                self._basis_KDR.transpose(1, 2) @ self._basis_KDR,
+                codes_NB,
+                self._mixing_TKR[: n_stages - 1],
+                beam_size,
+                n_best,
+            )
+
+    def choose(self, codes_N):
+        x_ND = F.embedding(codes_N, self._table_KD)
+        if self._mixing_TKR is None:
+            return _Chosen(x_ND)
+        return FactoredRound(x_ND, self._basis_KDR.index_select(0, codes_N), self._mixing_TKR)
+
+    def take(self, rows):
+        return TableRound(len(rows), self._table_KD, self._basis_KDR, self._mixing_TKR)
+
+    def materialise(self):
+        return self._table_KD.expand(self.n_rows, -1, -1)
 
 
 class _Products(torch.autograd.Function):
@@ -193,22 +352,38 @@ def _mix(mixed_NR, basis_NDR):
     return torch.bmm(basis_NDR, mixed_NR[:, :, None])[:, :, 0]
 
 
+def _after(rr_N, q_NR, gram_NRR, mixed_NR):
+    """|r_a|^2 = |r|^2 - a . (2 q - G a), and q - G a."""
+    q_a_NR = q_NR - torch.bmm(gram_NRR, mixed_NR[:, :, None])[:, :, 0]
+    return rr_N - (mixed_NR * (q_NR + q_a_NR)).sum(1), q_a_NR
+
+
 def _squared_error_grid(rr_N, q_NR, gram_NRR, mixed_NR, mixing_KR):
     """|r_a|^2 - 2 m_k . (q - G a) + m_k . G m_k for every option, (N, K), as one product."""
-    if mixed_NR is None:
-        q_a_NR = q_NR
-    else:
-        q_a_NR = q_NR - torch.bmm(gram_NRR, mixed_NR[:, :, None])[:, :, 0]
-        # |r - B a|^2 = |r|^2 - a . (2 q - G a)
-        rr_N = rr_N - (mixed_NR * (q_NR + q_a_NR)).sum(1)
+    if mixed_NR is not None:
+        rr_N, q_NR = _after(rr_N, q_NR, gram_NRR, mixed_NR)
     squares_KRR = mixing_KR[:, :, None] * mixing_KR[:, None]
-    left_Nm = torch.cat([gram_NRR.flatten(1), q_a_NR], 1)
+    left_Nm = torch.cat([gram_NRR.flatten(1), q_NR], 1)
     right_Km = torch.cat([squares_KRR.flatten(1), -2 * mixing_KR], 1)
     return torch.addmm(rr_N[:, None], left_Nm, right_Km.T)
 
 
-def _codebook_terms(r_ND, basis_NDR, mixing_KR, codebook_KD):
-    """What codebook vectors add to the grid: |C_k|^2 - 2 r . C_k + 2 m_k . B' C_k, (N, K)."""
-    cross_NRK = basis_NDR.transpose(1, 2) @ codebook_KD.T
-    crossed_NK = (cross_NRK * mixing_KR.T).sum(1)
-    return codebook_KD.square().sum(1) - 2 * r_ND @ codebook_KD.T + 2 * crossed_NK
+def _search_mixtures(beam, rr_NB, q_NBR, gram_URR, bases_NB, mixing_TKR, beam_size, n_best):
+    """Go on with a beam search through stages that mix one basis; see `Round.search`.
+
+    Each hypothesis has a residual of squared norm `rr_NB`, of products `q_NBR` with its basis,
+    and the number `bases_NB` of that basis' Gram matrix.
+    """
+    T = len(mixing_TKR)
+    squares_TKRR = mixing_TKR[..., None] * mixing_TKR[:, :, None]
+    squares_UTK = torch.tensordot(gram_URR, squares_TKRR, dims=([1, 2], [2, 3]))
+    for t in range(T):
+        loss_NBK = torch.matmul(q_NBR, -2 * mixing_TKR[t].T)
+        loss_NBK += rr_NB[:, :, None]
+        loss_NBK += squares_UTK[bases_NB, t]
+        rr_NB, parents_NB, options_NB = beam.extend(loss_NBK, beam_size if t < T - 1 else n_best)
+        if t < T - 1:
+            bases_NB = bases_NB.gather(1, parents_NB)
+            moves_UKR = torch.matmul(mixing_TKR[t], gram_URR)
+            q_NBR = pick(q_NBR, parents_NB) - moves_UKR[bases_NB, options_NB]
+    return beam.rows_NB, beam.codes_NBT

@@ -1,121 +1,203 @@
 """Sequential coding: choose stage by stage, and learn to offer better choices.
 
-Axes: N samples, S stages, K options, D features. All are functions of a refinement network, a
-loss and data; nothing is kept between calls.
+Axes: N samples, B hypotheses of each, M = N x B, S stages, T stages of a round, K options, D
+features.
 """
+
+import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 # Rows that are coded at a time, always: a matrix product of another shape may round another way,
 # flip a near tie and with it the rest of the code. So codes do not depend on how rows were batched.
 TILE_ROWS = 128
 
+# Weight in training of the stages of a round before its last.
+INNER_WEIGHT = 0.3
 
-def encode(network, loss, target_ND, n_stages, *, bf16=False):
-    """Return the greedy codes (N, S) of the targets, and their reconstructions (N, D).
 
-    At each stage the option of least loss is chosen; among equals the lowest index wins.
+class Coder:
+    """Codes rows with a network, and finds the rows of codes.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Called as ``network(x_ND, stage)``, it returns the round that starts at that stage.
+    loss : object
+        Scores candidates.
+    n_features : int
+        Features of a row.
+    beam_size : int, default=1
+        Hypotheses of a row that are kept from round to round.
+    round_beam_size : int, default=1
+        Hypotheses of a row that are kept from stage to stage within a round, if that is more. With
+        1 and 1 the choice is greedy: the option of least loss, the lowest index among equals.
+    bf16 : bool, default=False
+        Whether the network computes in bfloat16; candidates are compared in float32 all the same.
     """
 
-    def encode_tile(target_ND):
-        codes = []
+    def __init__(self, network, loss, n_features, *, beam_size=1, round_beam_size=1, bf16=False):
+        self.network = network
+        self.loss = loss
+        self.beam_size = beam_size
+        self.round_beam_size = max(beam_size, round_beam_size)
+        self.bf16 = bf16
+        # The first round sees nothing of the rows yet: one evaluation serves all of them.
+        self._start_ND = next(network.parameters()).new_zeros(TILE_ROWS, n_features)
+        self._first = evaluate(network, self._start_ND, 0, bf16)
 
-        def pick(stage, a_round):
-            codes.append(a_round.losses(target_ND, loss).argmin(1))
-            return codes[-1]
+    def encode(self, target_ND, n_stages):
+        """Return codes (N, S) of the targets, and their reconstructions (N, D)."""
+        return self._in_tiles(lambda tile_ND: self._search(tile_ND, n_stages), target_ND)
 
-        x_ND = _walk(network, torch.zeros_like(target_ND), n_stages, pick, bf16)
-        return torch.stack(codes, 1), x_ND
+    def decode(self, codes_NS):
+        """Return the reconstructions (N, D) of codes or of any prefix of codes.
 
-    return _in_tiles(encode_tile, target_ND)
+        Rounds that are factored compute the option that the code names, not the K candidates.
+        """
+        (x_ND,) = self._in_tiles(lambda tile_NS: (self._walk(tile_NS),), codes_NS)
+        return x_ND
+
+    def _search(self, target_ND, n_stages):
+        """Beam search through the rounds; x_MD holds the hypotheses of a row side by side."""
+        x_MD, codes_MS = self._start_ND, None
+        while codes_MS is None or codes_MS.shape[1] < n_stages:
+            stage = 0 if codes_MS is None else codes_MS.shape[1]
+            a_round = self._round(x_MD, stage)
+            n_next = min(a_round.n_stages, n_stages - stage)
+            n_best = self.beam_size if stage + n_next < n_stages else 1
+            rows_NB, codes_NBT = a_round.search(
+                target_ND, self.loss, n_next, self.round_beam_size, n_best
+            )
+            rows_M, codes_MT = rows_NB.flatten(), codes_NBT.flatten(0, 1)
+            if self.beam_size > 1:
+                a_round = a_round.take(rows_M)
+            x_MD = follow(a_round, codes_MT)
+            codes_MS = codes_MT if stage == 0 else torch.cat([codes_MS[rows_M], codes_MT], 1)
+        return codes_MS, x_MD
+
+    def _walk(self, codes_NS):
+        x_ND, stage = self._start_ND, 0
+        while stage < codes_NS.shape[1]:
+            a_round = self._round(x_ND, stage)
+            n_next = min(a_round.n_stages, codes_NS.shape[1] - stage)
+            x_ND = follow(a_round, codes_NS[:, stage : stage + n_next])
+            stage += n_next
+        return x_ND
+
+    def _round(self, x_ND, stage):
+        return self._first if stage == 0 else evaluate(self.network, x_ND, stage, self.bf16)
+
+    @staticmethod
+    def _in_tiles(function, rows):
+        """Apply a function of rows, which returns a tuple of such, tile by tile.
+
+        Each tile has TILE_ROWS rows, the last one filled up with zeros.
+        """
+        results = []
+        for tile in rows.split(TILE_ROWS):
+            full = F.pad(tile, (0, 0, 0, TILE_ROWS - len(tile)))
+            results.append([result[: len(tile)] for result in function(full)])
+        return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 
 
-def decode(network, codes_NS, n_features, *, bf16=False):
-    """Return the reconstructions (N, D) of codes or of any prefix of codes.
-
-    Rounds that are factored compute the option that the code names, not the K candidates.
-    """
-
-    def decode_tile(codes_NS):
-        x_ND = next(network.parameters()).new_zeros(len(codes_NS), n_features)
-        n_stages = codes_NS.shape[1]
-        return (_walk(network, x_ND, n_stages, lambda stage, a_round: codes_NS[:, stage], bf16),)
-
-    (x_ND,) = _in_tiles(decode_tile, codes_NS)
-    return x_ND
+def follow(a_round, codes_MT):
+    """Return the reconstruction after choosing these codes, a column for each stage."""
+    for codes_M in codes_MT.unbind(1):
+        a_round = a_round.choose(codes_M)
+    return a_round.reconstruction()
 
 
-def _in_tiles(function, rows):
-    """Apply a function of rows, which returns a tuple of such, tile by tile.
-
-    Each tile has TILE_ROWS rows, the last one filled up with zeros.
-    """
-    results = []
-    for tile in rows.split(TILE_ROWS):
-        full = F.pad(tile, (0, 0, 0, TILE_ROWS - len(tile)))
-        results.append([result[: len(tile)] for result in function(full)])
-    return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
-
-
-def _walk(network, x_ND, n_stages, pick, bf16):
-    """Go through the stages, `pick(stage, a_round)` naming the codes; return the end."""
-    stage = 0
-    while stage < n_stages:
-        a_round = _evaluate(network, x_ND, stage, bf16)
-        for _ in range(min(a_round.n_stages, n_stages - stage)):
-            a_round = a_round.choose(pick(stage, a_round))
-            stage += 1
-        x_ND = a_round.reconstruction()
-    return x_ND
+def evaluate(network, x_ND, stage, bf16):
+    """Return the network's round at `stage`; low precision reaches the network, never a loss."""
+    with torch.autocast(x_ND.device.type, torch.bfloat16, enabled=bf16):
+        return network(x_ND, stage)
 
 
 def accumulate_gradients(
-    network, loss, target_ND, weight_N, n_stages, *, aux_weight, gradient_decay, bf16=False
+    network,
+    loss,
+    target_ND,
+    weight_N,
+    n_stages,
+    *,
+    aux_weight,
+    gradient_decay,
+    round_beam_size=1,
+    checkpointing=False,
+    bf16=False,
 ):
     """Add the gradient of the training loss to the network's parameters.
 
-    The loss is the weighted mean over samples of
+    The loss is the weighted sum over samples of
 
-        mean_s loss(chosen_s) + aux_weight * mean_{s,k} loss(option_{s,k}).
+        mean_s w_s loss(chosen_s) + aux_weight * mean_{s,k} loss(option_{s,k}),
 
-    `gradient_decay` is the share of the gradient that is cut between rounds. At 1 each round's
-    graph is freed before the next one starts: memory does not grow with `n_stages`.
+    with the codes that a search keeping `round_beam_size` hypotheses within each round finds, and
+    with the weights w_s of `stage_weights`. `gradient_decay` is the share of the gradient that is
+    cut between rounds. At 1 the graph of a round is freed before the next one starts: memory does
+    not grow with `n_stages`. With `checkpointing` it grows as the square root of `n_stages`, and
+    the network is evaluated twice.
 
     Returns the training loss (a scalar), the chosen loss of each stage (S,) and the codes (N, S),
     all detached and on the device of the data: reading them on the host is left to the caller.
     """
-    x_ND = torch.zeros_like(target_ND)
-    weight_N = weight_N / len(target_ND)
-    total, stage_losses, codes = 0.0, [], []
-    stage = 0
-    while stage < n_stages:
-        a_round = _evaluate(network, x_ND, stage, bf16)
+    codes, chosen_losses = {}, {}
+
+    def go_through(x_ND, stage, stop):
+        """Return the reconstruction and the objective of the rounds from `stage` to `stop`."""
         objective = 0.0
-        for _ in range(min(a_round.n_stages, n_stages - stage)):
-            loss_NK = a_round.losses(target_ND, loss)
-            codes_N = loss_NK.detach().argmin(1)
-            chosen = weight_N @ loss_NK.gather(1, codes_N[:, None])[:, 0]
-            objective = objective + chosen + aux_weight * (weight_N @ loss_NK.mean(1))
-            a_round = a_round.choose(codes_N)
-            stage_losses.append(chosen.detach())
-            codes.append(codes_N)
-            stage += 1
-        x_ND = a_round.reconstruction()
+        while stage < stop:
+            a_round = evaluate(network, x_ND, stage, bf16)
+            T = min(a_round.n_stages, n_stages - stage)
+            _, found_N1T = a_round.search(target_ND, loss, T, round_beam_size, 1)
+            codes.setdefault(stage, found_N1T[:, 0])  # gone through again, it changes no choice
+            chosen = []
+            for codes_N, stage_weight in zip(
+                codes[stage].unbind(1), stage_weights(stage, T), strict=True
+            ):
+                loss_NK = a_round.losses(target_ND, loss)
+                chosen.append(weight_N @ loss_NK.gather(1, codes_N[:, None])[:, 0])
+                objective = objective + stage_weight * chosen[-1]
+                objective = objective + aux_weight * (weight_N @ loss_NK.mean(1))
+                a_round = a_round.choose(codes_N)
+            chosen_losses[stage] = torch.stack(chosen).detach()
+            x_ND = a_round.reconstruction()
+            x_ND = torch.lerp(x_ND, x_ND.detach(), gradient_decay) if gradient_decay else x_ND
+            stage += T
+        return x_ND, objective / n_stages
+
+    n_together = math.ceil(math.sqrt(n_stages)) if checkpointing else n_stages
+    if gradient_decay == 1:
+        n_together = 1
+    if checkpointing:
+        go_through = partial(checkpoint, go_through, use_reentrant=False)
+    x_ND, stage, total = torch.zeros_like(target_ND), 0, 0.0
+    while stage < n_stages:
+        x_ND, objective = go_through(x_ND, stage, min(stage + n_together, n_stages))
+        stage = max(codes) + codes[max(codes)].shape[1]
         if gradient_decay == 1:
-            (objective / n_stages).backward()
-            x_ND = x_ND.detach()
-            total = total + objective.detach()
-        else:
-            x_ND = torch.lerp(x_ND, x_ND.detach(), gradient_decay)
-            total = total + objective
-    total = total / n_stages
+            objective.backward()
+            x_ND, objective = x_ND.detach(), objective.detach()
+        total = total + objective
     if gradient_decay != 1:
         total.backward()
-    return total.detach(), torch.stack(stage_losses), torch.stack(codes, 1)
+    return (
+        total.detach(),
+        torch.cat(list(chosen_losses.values())),
+        torch.cat(list(codes.values()), 1),
+    )
 
 
-def _evaluate(network, x_ND, stage, bf16):
-    """The network's round at `stage`; low precision reaches the network, never the grid."""
-    with torch.autocast(x_ND.device.type, torch.bfloat16, enabled=bf16):
-        return network(x_ND, stage)
+def stage_weights(stage, n_stages):
+    """Return what the chosen losses of a round's stages weigh: 1 on average, most at its end.
+
+    A search within the round chooses for its end, and gives up a little before it. Stage 0, whose
+    table is a round of its own, keeps the weight 1.
+    """
+    n_inner = n_stages - (2 if stage == 0 and n_stages > 1 else 1)
+    alone = [1.0] if stage == 0 and n_stages > 1 else []
+    return [*alone, *[INNER_WEIGHT] * n_inner, 1 + (1 - INNER_WEIGHT) * n_inner]

@@ -47,6 +47,7 @@ def train(
     max_time,
     n_records,
     started,
+    gradient_accumulation=1,
     **loss_options,
 ):
     """Train in place; yield a record about `n_records` times over the budget.
@@ -62,6 +63,8 @@ def train(
     max_steps, max_time : int or None, float or None
         The budget, in steps from here and in seconds since `started`; whichever ends first.
         However late it is, one step is made, unless `max_steps` is 0.
+    gradient_accumulation : int
+        Parts of a batch whose gradients are computed one after the other.
     loss_options
         Passed to `accumulate_gradients`.
 
@@ -71,7 +74,6 @@ def train(
         `step`, `seconds`, and of the steps since the last record: `loss` (the training loss),
         `error` (the loss after the last stage) and `entropy` (bits in use, all stages together).
     """
-    loss = SquaredError()
     network, optimizer = state.network, state.optimizer
     device = next(network.parameters()).device
     cells_S = n_options * torch.arange(n_stages, device=device)
@@ -94,13 +96,20 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * schedule(done)
         optimizer.zero_grad(set_to_none=True)
-        objective, stage_losses_S, codes_NS = accumulate_gradients(
-            network, loss, target_ND, weight_N, n_stages, **loss_options
-        )
+        weight_N = weight_N / len(target_ND)
+        for part_ND, part_weight_N in zip(
+            target_ND.chunk(gradient_accumulation),
+            weight_N.chunk(gradient_accumulation),
+            strict=True,
+        ):
+            objective, stage_losses_S, codes_NS = accumulate_gradients(
+                network, SquaredError(), part_ND, part_weight_N, n_stages, **loss_options
+            )
+            totals.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
         torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
         state.step += 1
-        totals.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
+        totals.n_steps += 1
         done = progress()
         if done >= 1 or int(done * n_records + 1e-9) > n_recorded:
             n_recorded = int(done * n_records + 1e-9)
@@ -123,7 +132,6 @@ class _Totals:
         self.objective += objective
         self.stage_losses_S += stage_losses_S
         self.counts_SK.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
-        self.n_steps += 1
 
     def read(self):
         """Return the means and forget them."""

@@ -10,9 +10,6 @@ def network_arrays(network):
 
 def load_network_arrays(network, arrays):
     """Copy arrays into a network of the same specification."""
-    if "codebooks" in arrays and hasattr(network, "start_from_codebooks"):
-        # How many stages have codebooks depends on how the network was started.
-        network.start_from_codebooks(arrays["codebooks"])
     network.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
 
 
