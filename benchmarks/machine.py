@@ -1,6 +1,7 @@
-"""What a benchmark runs on, how fast that can be, and how much memory is in use."""
+"""What a benchmark runs on, how fast that can be, how much memory is in use, and the report."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
@@ -19,7 +20,8 @@ def describe():
     """Return hardware, versions and the command, for the head of a result file."""
     packages = ("skvqdraw", "torch", "scikit-learn", "numpy", "scipy")
     return {
-        "command": " ".join(["python", *sys.argv]),
+        # Where things lie on this machine is nobody's business.
+        "command": " ".join(["python", *(Path(a).name if a[:1] == "/" else a for a in sys.argv)]),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
@@ -52,18 +54,18 @@ def seconds_of(function, *, repeats=5):
     return statistics.median(times)
 
 
-def peak_gflops(dtype):
+def peak_gflops(dtype, repeats=9):
     """Return the rates of a large matrix product and of a large convolution, in GFLOP/s.
 
     Which is faster depends on the libraries: the share of a peak means the higher of the two.
     """
     a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-    product = 2 * 2048**3 / seconds_of(lambda: a @ b, repeats=9)
+    product = 2 * 2048**3 / seconds_of(lambda: a @ b, repeats=repeats)
     convolve = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype, memory_format=torch.channels_last)
     x = torch.randn(32, 256, 28, 28).to(dtype, memory_format=torch.channels_last)
     with torch.inference_mode():
         flops = 2 * 9 * 256**2 * 28**2 * 32
-        convolution = flops / seconds_of(lambda: convolve(x), repeats=9)
+        convolution = flops / seconds_of(lambda: convolve(x), repeats=repeats)
     return {"product": round(product / 1e9, 1), "convolution": round(convolution / 1e9, 1)}
 
 
@@ -72,6 +74,39 @@ def flops_of(function):
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops()
+
+
+def rate(n_images, seconds, flops):
+    """Return images/s, the operations of one image, and GFLOP/s."""
+    return {
+        "images_per_second": round(n_images / seconds, 1),
+        "mflop_per_image": round(flops / n_images / 1e6, 1),
+        "gflop_per_second": round(flops / seconds / 1e9, 1),
+    }
+
+
+def rate_of(function, n_images, repeats=3):
+    """Return the rate of a call that works on so many images."""
+    return rate(n_images, seconds_of(function, repeats=repeats), flops_of(function))
+
+
+class Report(dict):
+    """What was measured: written after each section, so that a run that is killed keeps it."""
+
+    def __init__(self, path, **head):
+        super().__init__(machine=describe(), **head)
+        self.path = Path(path) if path else None
+        self.started = time.perf_counter()
+
+    def add(self, name, value, *, within=None):
+        """Store a section, or an entry of the section `within`; write and print it."""
+        (self if within is None else self.setdefault(within, {}))[name] = value
+        if self.path:
+            new = self.path.with_name(self.path.name + ".new")
+            new.write_text(json.dumps(self, indent=2) + "\n")
+            new.replace(self.path)
+        minutes = (time.perf_counter() - self.started) / 60
+        print(f"[{minutes:5.1f} min] {within or ''} {name}: {json.dumps(value)}", flush=True)
 
 
 class AnonymousMemory:

@@ -1,0 +1,128 @@
+"""Put the results of the benchmarks between the markers of docs/benchmarks.md and README.md.
+
+python benchmarks/tables.py [--check]
+
+With --check nothing is written, and the exit status is 1 if a file is not up to date.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+ENCODINGS = ("encode", "encode_greedy", "encode_beam_4", "encode_beam_16")
+RATES = ("train", "train_same_batch", *ENCODINGS, "decode")
+
+
+def results(name):
+    """Return the results in `name`.json and `name`-*.json, without those of --quick."""
+    paths = sorted((ROOT / "benchmarks" / "results").glob(f"{name}*.json"))
+    return [r for r in (json.loads(path.read_text()) for path in paths) if not r.get("quick")]
+
+
+def table(rows, columns, form):
+    """Return {row: {column: value}} in Markdown, a dash for what is missing."""
+    head = ["", *(str(key).replace("_", " ") for key in columns)]
+    lines = [head, ["---"] + ["---:"] * len(columns)]
+    for name, row in rows.items():
+        lines.append([name, *(form(row[key]) if key in row else "-" for key in columns)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def machine(result):
+    about = result.get("machine", {})
+    versions = ", ".join(" ".join(pair) for pair in about.get("versions", {}).items())
+    return f"{about.get('cpu')}, torch threads: {about.get('torch_threads')}; {versions}.\n"
+
+
+def speed(result):
+    subjects, rate = result.get("subjects", {}), "{0[images_per_second]:,.0f}".format
+    yield machine(result) + f"Importing skvqdraw takes {result['import_seconds']:.2f} s.\n"
+    yield "Images per second:\n"
+    yield table(subjects, RATES, rate)
+    yield "Share of the machine's measured peak:\n"
+    yield table(subjects, RATES, "{0[share_of_peak]:.0%}".format)
+    if ratios := result.get("ratios_ours_to_original"):
+        yield "Times the speed of the original:\n\n" + table(ratios, RATES, "{:.1f}".format)
+    yield table(subjects, ["train_memory_gib"], "{:.3f}".format)
+    options = {f"{number} options": row for number, row in result.get("options", {}).items()}
+    yield table(options, ENCODINGS[:2], rate)
+
+
+def quality(result):
+    errors, stages = {}, {}
+    for seconds, fit in result.get("fits", {}).items():
+        coded = fit["default"]
+        row = errors[f"{seconds} s"] = dict(fit["test_error_first_2000"])
+        row["training"] = fit["train_error_first_10000"]
+        row["all test"], row["bits"] = coded["test_error"], coded["test_entropy_bits"]
+        stages[f"{seconds} s"] = dict(enumerate(coded["test_error_by_stage"], 1))
+    for name in sorted({"original", "original_published"} & result.keys()):
+        title = name.replace("_published", ", published weights")
+        title += f", {result[name]['seconds']:.0f} s" if "seconds" in result[name] else ""
+        errors[title] = {"greedy": result[name]["test_error_first_2000"]}
+        stages[title] = dict(enumerate(result[name]["test_error_by_stage_first_2000"], 1))
+    columns = ("bits", "training", "all test", "default", "greedy", "beam_4", "beam_16")
+    yield f"{machine(result)}\nErrors; the last four columns are of the first 2,000 test images:\n"
+    yield table(errors, columns, "{:.4g}".format)
+    yield "Test error after each stage (the original: on the first 2,000 test images):\n"
+    yield table(stages, range(1, 11), "{:.4f}".format)
+    if result.get("seconds_to_reach"):
+        yield f"The error of the original trained here takes us {result['seconds_to_reach']:g} s.\n"
+    read = {"test images recognised": result.get("probe_of_longest_fit", {})}
+    yield table(read, ("linear", "mlp", "boosting"), "{:.1%}".format)
+
+
+def vectors(result):
+    columns = ("test_mse", "fit_seconds", "encode_rows_per_second")
+    yield f"{machine(result)}\n{table(result.get('results', {}), columns, '{:,.5g}'.format)}"
+
+
+def headline():
+    """Return the few figures of README.md, from the first result file of each kind."""
+    rows = {}
+    for result in results("speed")[:1]:
+        for subject, rates in result.get("subjects", {}).items():
+            for key in ("train", "encode", "decode"):
+                number = f"{rates[key]['images_per_second']:,.0f}"
+                rows.setdefault(f"{key}, images/s", {})[subject] = number
+    for result in results("quality")[:1]:
+        name = "test error after {:g} s, first 2,000 images"
+        for seconds, fit in result.get("fits", {}).items():
+            error = f"{fit['test_error_first_2000']['default']:.5f}"
+            rows[name.format(float(seconds))] = {"ConvRefiner float32": error}
+        if theirs := result.get("original"):
+            error = f"{theirs['test_error_first_2000']:.5f}"
+            rows.setdefault(name.format(round(theirs["seconds"])), {})["original"] = error
+    names = ("ConvRefiner float32", "ConvRefiner bf16", "PaperRefiner float32", "original")
+    return f"\n{table(rows, names, str)}\n" if rows else ""
+
+
+def filled(path, sections):
+    """Return the text of a file, old and new, the sections between their markers."""
+    old = new = path.read_text()
+    for name, body in sections.items():
+        between = f"(<!-- begin: {name} -->\n).*(<!-- end: {name} -->)"
+        new = re.sub(between, lambda m, body=body: m[1] + body + m[2], new, flags=re.DOTALL)
+    return old, new
+
+
+def main():
+    check, outdated, sections = "--check" in sys.argv, [], {}
+    for maker in (speed, quality, vectors):
+        parts = [part for result in results(maker.__name__) for part in maker(result)]
+        sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
+    for path, bodies in ((DOCS, sections), (README, {"headline": headline()})):
+        old, new = filled(path, bodies)
+        if new != old:
+            outdated.append(path.name)
+            if not check:
+                path.write_text(new)
+    print("out of date:" if check else "changed:", *outdated or ["nothing"])
+    sys.exit(bool(check and outdated))
+
+
+if __name__ == "__main__":
+    main()
