@@ -1,4 +1,4 @@
-# make demo   a first look: fits on bundled digits, prints a table, draws two pictures
+# make demo   a first look: fits on bundled digits, prints tables, draws pictures
 # make test   the whole test suite
 # make lint   style and format
 # Each sets up .venv the first time and re-uses it afterwards.

@@ -1,6 +1,7 @@
 """A first look: codes of handwritten digits, against residual k-means, in half a minute.
 
-Prints two tables and draws two pictures, demo-stages.png and demo-samples.png. Needs no download.
+Prints two tables and draws three pictures, demo-stages.png, demo-samples.png and
+demo-mnist-samples.png. Needs no download.
 """
 
 import time
@@ -14,7 +15,7 @@ from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from skvqdraw import VQDRAW
+from skvqdraw import VQDRAW, load_pretrained
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.refiners import ConvRefiner
 
@@ -105,8 +106,10 @@ def main():
 
     draw_stages(vq, X_test[:8], digits.image_shape, "demo-stages.png")
     draw_samples(vq, digits.image_shape, "demo-samples.png")
+    draw_samples(load_pretrained("mnist-60bit"), (28, 28), "demo-mnist-samples.png")
     print(
         "\ndemo-stages.png: digits refined stage by stage. demo-samples.png: random codes, decoded."
+        "\ndemo-mnist-samples.png: random codes of the model of MNIST that comes with the package."
     )
 
 

@@ -79,7 +79,7 @@ class _FactoredRefiner(Refiner):
     _parameter_constraints: dict = {
         "basis_size": [Interval(Integral, 1, None, closed="left")],
         "stages_per_round": [Interval(Integral, 1, None, closed="left")],
-        "segment_length": [Interval(Integral, 1, None, closed="left"), None],
+        "rounds_per_trunk": [Interval(Integral, 1, None, closed="left")],
     }
 
     def _trunk_maker(self, n_features):
@@ -116,7 +116,7 @@ class _FactoredRefiner(Refiner):
             n_options,
             basis_size=self.basis_size,
             stages_per_round=self.stages_per_round,
-            segment_length=self.segment_length,
+            rounds_per_trunk=self.rounds_per_trunk,
         )
 
 
@@ -138,8 +138,9 @@ class MLPRefiner(_FactoredRefiner):
     stages_per_round : int, default=3
         Stages that one evaluation of the network serves. 1 adapts to every choice and is the most
         exact and the slowest; 5 is the fastest that is worth it.
-    segment_length : int or None, default=None
-        New parameters every so many stages; None for one set. Useful beyond about 20 stages.
+    rounds_per_trunk : int, default=1
+        Consecutive evaluations that share one network, told apart by learned masks. More make the
+        model smaller, and its error larger.
 
     See Also
     --------
@@ -169,13 +170,13 @@ class MLPRefiner(_FactoredRefiner):
         n_blocks=2,
         basis_size=24,
         stages_per_round=3,
-        segment_length=None,
+        rounds_per_trunk=1,
     ):
         self.hidden_size = hidden_size
         self.n_blocks = n_blocks
         self.basis_size = basis_size
         self.stages_per_round = stages_per_round
-        self.segment_length = segment_length
+        self.rounds_per_trunk = rounds_per_trunk
 
     def _trunk_maker(self, n_features):
         return partial(
@@ -212,8 +213,9 @@ class ConvRefiner(_FactoredRefiner):
     stages_per_round : int, default=3
         Stages that one evaluation of the network serves. 1 adapts to every choice and is the most
         exact and the slowest; 5 is the fastest that is worth it.
-    segment_length : int or None, default=None
-        New parameters every so many stages; None for one set. Useful beyond about 20 stages.
+    rounds_per_trunk : int, default=1
+        Consecutive evaluations that share one network, told apart by learned masks. More make the
+        model smaller, and its error larger.
 
     See Also
     --------
@@ -247,7 +249,7 @@ class ConvRefiner(_FactoredRefiner):
         downsampling=4,
         basis_size=24,
         stages_per_round=3,
-        segment_length=None,
+        rounds_per_trunk=1,
     ):
         self.image_shape = image_shape
         self.n_channels = n_channels
@@ -255,7 +257,7 @@ class ConvRefiner(_FactoredRefiner):
         self.downsampling = downsampling
         self.basis_size = basis_size
         self.stages_per_round = stages_per_round
-        self.segment_length = segment_length
+        self.rounds_per_trunk = rounds_per_trunk
 
     def _trunk_maker(self, n_features):
         return partial(

@@ -21,7 +21,7 @@ KINDS = {
     "conv": {"refiner": ConvRefiner((8, 8), n_channels=8, downsampling=2, basis_size=4)},
     "beams": {"beam_size": 3, "round_beam_size": 5},
     "paper": {"refiner": PaperRefiner((8, 8)), "max_steps": 3},
-    "segments": {"refiner": MLPRefiner(8, segment_length=2), "encoding": "ordinal"},
+    "shared": {"refiner": MLPRefiner(8, rounds_per_trunk=2), "encoding": "ordinal"},
     "one stage": {"n_stages": 1},
 }
 

@@ -26,6 +26,7 @@ LAYERS = {
     "_vqdraw": 3,
     "io": 3,
     "datasets": 4,
+    "pretrained": 4,
     "__init__": 4,
 }
 ALLOWED = {

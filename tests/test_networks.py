@@ -9,7 +9,7 @@ from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 
 REFINERS = [
     MLPRefiner(hidden_size=8, basis_size=3),
-    MLPRefiner(hidden_size=8, basis_size=3, stages_per_round=2, segment_length=3, n_blocks=0),
+    MLPRefiner(hidden_size=8, basis_size=3, stages_per_round=2, rounds_per_trunk=2, n_blocks=0),
     ConvRefiner((4, 8), n_channels=8, downsampling=4, basis_size=3),
     ConvRefiner((2, 4, 4), n_channels=6, downsampling=2, basis_size=3, n_blocks=1),
 ]
@@ -18,12 +18,11 @@ REFINERS = [
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((10, 3), [(1, 4, 0, 0), (4, 7, 0, 1), (7, 10, 0, 2)]),
-        ((8, 3), [(1, 4, 0, 0), (4, 7, 0, 1), (7, 8, 0, 2)]),
-        ((3, 1), [(1, 2, 0, 0), (2, 3, 0, 1)]),
-        ((9, 3, 5), [(1, 4, 0, 0), (4, 5, 0, 1), (5, 8, 1, 0), (8, 9, 1, 1)]),
-        ((4, 9, 1), [(1, 2, 1, 0), (2, 3, 2, 0), (3, 4, 3, 0)]),
-        ((1, 3), []),
+        ((10, 3, 1), [(1, 4, 0, 0), (4, 7, 1, 0), (7, 10, 2, 0)]),
+        ((8, 3, 9), [(1, 4, 0, 0), (4, 7, 0, 1), (7, 8, 0, 2)]),
+        ((8, 2, 2), [(1, 3, 0, 0), (3, 5, 0, 1), (5, 7, 1, 0), (7, 8, 1, 1)]),
+        ((3, 1, 1), [(1, 2, 0, 0), (2, 3, 1, 0)]),
+        ((1, 3, 1), []),
     ],
 )
 def test_plan_of_rounds(arguments, expected):
@@ -41,7 +40,7 @@ def test_rounds_serve_every_stage_once(refiner, n_stages):
         stage += a_round.n_stages
         n_evaluations += 1
     assert stage == n_stages
-    if n_stages == 7 and refiner.segment_length is None:
+    if n_stages == 7 and refiner.stages_per_round == 3:
         assert n_evaluations == 3
 
 
@@ -102,7 +101,7 @@ def test_conv_proposals_move_with_the_image():
     """Convolutions on patches: shifting x by a patch shifts the basis, away from the border."""
     torch.manual_seed(0)
     network = ConvRefiner((4, 20), n_channels=8, downsampling=4, n_blocks=0).build(80, 2, 2)
-    trunk = network.trunks["0"].eval()
+    trunk = network.trunks[0].eval()
     trunk.norm = torch.nn.Identity()  # group statistics see the whole image
     x = torch.randn(1, 5, 16)
     shifted = torch.roll(x, 1, dims=1)
@@ -111,13 +110,12 @@ def test_conv_proposals_move_with_the_image():
     torch.testing.assert_close(moved[2:4], basis[1:3])
 
 
-def test_segments_have_parameters_of_their_own():
-    network = MLPRefiner(hidden_size=8, segment_length=3).build(6, 7, 4)
-    x = torch.randn(2, 6)
-    network(x, 1).materialise().sum().backward()
+def test_trunks_have_parameters_of_their_own():
+    network = MLPRefiner(hidden_size=8, stages_per_round=1, rounds_per_trunk=2).build(6, 6, 4)
+    assert len(network.trunks) == 3
+    network(torch.randn(2, 6), 4).materialise().sum().backward()
     used = {name[0] for name, p in network.trunks.named_parameters() if p.grad is not None}
-    assert used == {"0"}
-    assert set(network.trunks) == {"0", "1", "2"}
+    assert used == {"1"}
 
 
 def test_paper_network_is_the_original():
@@ -155,7 +153,7 @@ def test_refiners_are_specifications(refiner):
         (MLPRefiner(hidden_size=0), r"must be an int in the range \[1, inf\). Got 0 instead"),
         (MLPRefiner(basis_size=2.5), "'basis_size' parameter of MLPRefiner must be an int"),
         (MLPRefiner(stages_per_round=0), "'stages_per_round' parameter of MLPRefiner"),
-        (MLPRefiner(segment_length=0), "'segment_length' parameter of MLPRefiner"),
+        (MLPRefiner(rounds_per_trunk=0), "'rounds_per_trunk' parameter of MLPRefiner"),
         (PaperRefiner((4, 4, 2)), r"grey images; got \(4, 4, 2\)"),
         (PaperRefiner((2, 16)), "must be multiples of 4"),
     ],

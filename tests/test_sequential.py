@@ -14,7 +14,7 @@ D, S, K = 16, 8, 5
 REFINERS = {
     "mlp": MLPRefiner(hidden_size=12, basis_size=3),
     "conv": ConvRefiner((4, 4), n_channels=8, downsampling=2, basis_size=3),
-    "segments": MLPRefiner(hidden_size=12, basis_size=3, segment_length=3),
+    "shared": MLPRefiner(hidden_size=12, basis_size=3, rounds_per_trunk=2),
     "paper": PaperRefiner((4, 4)),
 }
 

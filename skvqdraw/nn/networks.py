@@ -4,6 +4,7 @@ Axes: N samples, S stages, K options, D features, R basis vectors, C H W image.
 """
 
 import math
+from collections import Counter
 
 import numpy as np
 import torch
@@ -14,28 +15,22 @@ from .blocks import ConvBlock, LinearBlock, StageMask, group_norm
 from .rounds import DenseRound, FactoredRound, TableRound
 
 
-def plan_rounds(n_stages, stages_per_round, segment_length=None):
-    """Return (start, stop, segment, position in the segment) of each round after stage 0.
+def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
+    """Return (start, stop, trunk, position among the rounds of that trunk) of each round.
 
-    Stage 0 is a table and belongs to no round. A round ends early at the end of its segment, so
-    that no network evaluation serves two sets of parameters.
+    Stage 0 is a table and belongs to no round.
     """
-    segment_length = segment_length or n_stages
-    plan, start, position = [], 1, 0
-    while start < n_stages:
-        segment = start // segment_length
-        stop = min(start + stages_per_round, (segment + 1) * segment_length, n_stages)
-        plan.append((start, stop, segment, position))
-        position = 0 if stop // segment_length > segment else position + 1
-        start = stop
-    return plan
+    starts = range(1, n_stages, stages_per_round)
+    return [
+        (start, min(start + stages_per_round, n_stages), *divmod(i, rounds_per_trunk))
+        for i, start in enumerate(starts)
+    ]
 
 
 class FactoredNetwork(nn.Module):
     """A table for stage 0, then rounds whose basis a trunk draws from the reconstruction.
 
-    `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`; one is
-    made for each segment.
+    `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`.
     """
 
     def __init__(
@@ -47,19 +42,13 @@ class FactoredNetwork(nn.Module):
         *,
         basis_size,
         stages_per_round,
-        segment_length=None,
+        rounds_per_trunk,
     ):
         super().__init__()
-        self.plan = {
-            start: (stop, segment, position)
-            for start, stop, segment, position in plan_rounds(
-                n_stages, stages_per_round, segment_length
-            )
-        }
-        rounds_in = {}
-        for _, segment, _ in self.plan.values():
-            rounds_in[segment] = rounds_in.get(segment, 0) + 1
-        self.trunks = nn.ModuleDict({str(seg): make_trunk(n) for seg, n in rounds_in.items()})
+        plan = plan_rounds(n_stages, stages_per_round, rounds_per_trunk)
+        self.plan = {start: where for start, *where in plan}
+        rounds_of = Counter(trunk for _, _, trunk, _ in plan)
+        self.trunks = nn.ModuleList(make_trunk(rounds_of[trunk]) for trunk in sorted(rounds_of))
         self.mixing = nn.Parameter(
             torch.randn(n_stages - 1, n_options, basis_size) * 0.3 / math.sqrt(basis_size)
         )
@@ -68,7 +57,7 @@ class FactoredNetwork(nn.Module):
     @property
     def feature_order(self):
         """The order in which the network wants its features, or None for the user's own."""
-        return next((trunk.feature_order for trunk in self.trunks.values()), None)
+        return next((trunk.feature_order for trunk in self.trunks), None)
 
     def start_from_table(self, table_KD):
         """Take an ndarray as the options of stage 0."""
@@ -84,8 +73,8 @@ class FactoredNetwork(nn.Module):
         return TableRound(len(x_ND), self.table)
 
     def _basis_and_mixing(self, x_ND, stage):
-        stop, segment, position = self.plan[stage]
-        basis_NDR = self.trunks[str(segment)](x_ND, position).to(x_ND.dtype)
+        stop, trunk, position = self.plan[stage]
+        basis_NDR = self.trunks[trunk](x_ND, position).to(x_ND.dtype)
         return basis_NDR, self.mixing[stage - 1 : stop - 1]
 
 

@@ -1,0 +1,86 @@
+"""Train the weights that the package ships: `skvqdraw.load_pretrained("mnist-60bit")`.
+
+    SKVQDRAW_DATA=folder python benchmarks/train_pretrained.py --steps 16000 \\
+        --out skvqdraw/weights/mnist-60bit.safetensors --log benchmarks/results/mnist-60bit.log
+
+It learns from the 60,000 training images and from three slightly turned, sheared and stretched
+copies of each, so that it sees few images often enough to learn them by heart; the test images are
+only read when all is done.
+"""
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+from machine import describe
+from scipy.ndimage import affine_transform
+
+from skvqdraw import VQDRAW
+from skvqdraw._codes import entropy_bits, option_frequencies
+from skvqdraw.datasets import fetch_mnist
+from skvqdraw.refiners import ConvRefiner
+
+SEED = 0
+N_COPIES = 3
+
+
+def wiggled(images, rng):
+    """Return uint8 images, each turned, stretched, sheared and moved by a little."""
+    turned = np.empty_like(images)
+    for image, out in zip(images, turned, strict=True):
+        angle, shear = rng.normal(0, 0.08), rng.normal(0, 0.06)
+        rows, columns = np.exp(rng.normal(0, 0.04, 2))
+        rotation = np.array(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        ) @ np.array([[rows, shear], [0, columns]])
+        centre = (np.array(image.shape) - 1) / 2
+        offset = centre - rotation @ (centre + rng.normal(0, 0.25, 2))
+        # Cubic: linear interpolation would blur strokes that the test images have sharp.
+        moved = affine_transform(image.astype(np.float32), rotation, offset, order=3)
+        out[:] = np.clip(np.rint(moved), 0, 255)
+    return turned
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=16_000)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    mnist, rng = fetch_mnist(), np.random.default_rng(SEED)
+    images = mnist.data.reshape(-1, *mnist.image_shape)
+    pool = np.concatenate([images, *(wiggled(images, rng) for _ in range(N_COPIES))])
+    X = pool.reshape(len(pool), -1) / np.float32(255)
+    vq = VQDRAW(
+        n_stages=10,
+        n_options=64,
+        refiner=ConvRefiner(mnist.image_shape, n_channels=120),
+        max_steps=arguments.steps,
+        batch_size=128,
+        learning_rate=8e-3,
+        random_state=SEED,
+        verbose=2,
+    )
+    with arguments.log.open("w") as log:
+        print(json.dumps(describe()), file=log)
+        with contextlib.redirect_stdout(log):
+            vq.fit(X)
+        vq.set_params(verbose=0).save(arguments.out)
+        X_test = mnist.data_test / np.float32(255)
+        for beams in ({"round_beam_size": 1}, {}, {"beam_size": 4}, {"beam_size": 16}):
+            some = X_test if "beam_size" not in beams else X_test[:2000]
+            scored = vq.set_params(**{"beam_size": 1, "round_beam_size": 16, **beams})
+            bits = entropy_bits(option_frequencies(scored.encode(some), 64))
+            print(
+                f"{beams or 'default'}: {len(some)} test images, squared error "
+                f"{-scored.score(some):.6f}, entropy {bits:.2f} bits",
+                file=log,
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

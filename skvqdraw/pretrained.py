@@ -1,0 +1,46 @@
+"""Models that come with the package."""
+
+from importlib.resources import as_file, files
+
+from .io import load
+
+__all__ = ["load_pretrained"]
+
+_MODELS = ("mnist-60bit",)
+
+
+def load_pretrained(name):
+    """Load a fitted model that comes with the package. Nothing is downloaded.
+
+    Parameters
+    ----------
+    name : {"mnist-60bit"}
+        "mnist-60bit": ten stages of 64 options for handwritten digits of 28 x 28 pixels in
+        [0, 1], trained on MNIST's 60,000 training images and copies of them, slightly turned and
+        stretched; ``benchmarks/train_pretrained.py`` wrote it.
+
+    Returns
+    -------
+    estimator : VQDRAW
+        The fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+
+    See Also
+    --------
+    load : Loads a file that you saved.
+
+    Examples
+    --------
+    >>> from skvqdraw import load_pretrained
+    >>> vq = load_pretrained("mnist-60bit")
+    >>> vq.sample(3, random_state=0).shape
+    (3, 784)
+    """
+    if name not in _MODELS:
+        raise ValueError(f"name must be one of {list(_MODELS)}; got {name!r}.")
+    with as_file(files(__package__) / "weights" / f"{name}.safetensors") as path:
+        return load(path)
