@@ -12,12 +12,11 @@ rows per second of encoding all test rows, in float32.
 """
 
 import argparse
-import json
 import time
 
 import numpy as np
 from descriptors import load_descriptors
-from machine import describe, seconds_of
+from machine import Report, seconds_of
 
 from skvqdraw import VQDRAW
 from skvqdraw._codes import entropy_bits, option_frequencies
@@ -34,7 +33,6 @@ REFINER = {
     "stages_per_round": 1,
 }
 ESTIMATOR = {
-    "init": "random",
     "batch_size": 256,
     "learning_rate": 2e-3,
     "weight_decay": 0.01,
@@ -71,8 +69,8 @@ def judge(encode, decode, X_train, X_test):
     }
 
 
-def run_vqdraw(X_train, X_test, minutes):
-    """Return the results of our fit, with each number of hypotheses kept in encoding."""
+def run_vqdraw(X_train, X_test, minutes, report):
+    """Report the results of our fit, with each number of hypotheses kept in encoding."""
     vq = VQDRAW(
         n_stages=N_STAGES,
         n_options=2**N_BITS,
@@ -84,17 +82,18 @@ def run_vqdraw(X_train, X_test, minutes):
     )
     vq.fit(X_train)
     seconds = vq.loss_curve_[-1]["seconds"]
-    result = {
+    about = {
         "estimator": repr(vq),
-        "fit_seconds": round(seconds, 1),
         "steps": vq.n_steps_,
         "fit_rows_per_second": round(vq.n_steps_ * vq.batch_size / seconds),
         "n_parameters": sum(p.numel() for p in vq.network_.parameters()),
     }
+    report.add("vqdraw", about)
     for beam_size in BEAM_SIZES:
         vq.set_params(beam_size=beam_size)
-        result[f"beam_size={beam_size}"] = judge(vq.encode, vq.decode, X_train, X_test)
-    return result
+        judged = judge(vq.encode, vq.decode, X_train, X_test)
+        result = {"fit_seconds": round(seconds, 1), **judged}
+        report.add(f"VQDRAW, beam_size={beam_size}", result, within="results")
 
 
 def run_faiss(quantizer, X_train, X_test):
@@ -126,36 +125,28 @@ def local_search_quantizer(faiss, n_features):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=15, help="length of the fit of VQDRAW")
-    parser.add_argument("--out", default=None)
+    parser.add_argument("--out", help="the JSON file to write, result by result")
     arguments = parser.parse_args()
 
     faiss = import_faiss()
     X_train, X_test = load_descriptors(seed=SEED)
-    result = {
-        "machine": describe(),
-        "faiss": {"version": faiss.__version__, "threads": faiss.omp_get_max_threads()},
-        "seed": SEED,
-        "bytes_per_row": N_STAGES * N_BITS / 8,
-        "data": {
-            "train_shape": X_train.shape,
-            "test_shape": X_test.shape,
-            "error_of_train_mean": round(error_of(X_test, X_train.mean(axis=0)), 5),
-        },
-    }
+    report = Report(
+        arguments.out,
+        benchmark="vectors",
+        seed=SEED,
+        faiss={"version": faiss.__version__, "threads": faiss.omp_get_max_threads()},
+        train_shape=X_train.shape,
+        test_shape=X_test.shape,
+        error_of_train_mean=round(error_of(X_test, X_train.mean(axis=0)), 5),
+    )
     n_features = X_train.shape[1]
     for name, make in (
-        ("faiss_residual_quantizer", residual_quantizer),
-        ("faiss_local_search_quantizer", local_search_quantizer),
+        ("faiss ResidualQuantizer, beam 5", residual_quantizer),
+        ("faiss LocalSearchQuantizer", local_search_quantizer),
     ):
-        result[name] = run_faiss(make(faiss, n_features), X_train, X_test)
-        print(name, result[name], flush=True)
-    result["vqdraw"] = run_vqdraw(X_train, X_test, arguments.minutes)
-
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        with open(arguments.out, "w") as file:
-            file.write(text + "\n")
+        quantizer = make(faiss, n_features)
+        report.add(name, run_faiss(quantizer, X_train, X_test), within="results")
+    run_vqdraw(X_train, X_test, arguments.minutes, report)
 
 
 if __name__ == "__main__":

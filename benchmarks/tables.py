@@ -76,8 +76,18 @@ def quality(result):
 
 
 def vectors(result):
-    columns = ("test_mse", "fit_seconds", "encode_rows_per_second")
-    yield f"{machine(result)}\n{table(result.get('results', {}), columns, '{:,.5g}'.format)}"
+    columns = ("error", "train_error", "test_entropy_bits", "fit_seconds", "encode_rows_per_second")
+    yield machine(result)
+    yield table(result.get("results", {}), columns, "{:,.5g}".format)
+
+
+def ablations(result):
+    rows = {}
+    for name, row in result.get("rows", {}).items():
+        rows[name] = {**row["test_error"], **{k: v for k, v in row.items() if k != "test_error"}}
+    columns = ("greedy", "default", "beam_4", "entropy_bits", "parameters", "step_ms")
+    yield f"{machine(result)}\nAfter {result['steps']} steps:\n"
+    yield table(rows, columns, "{:,.4g}".format)
 
 
 def headline():
@@ -111,7 +121,7 @@ def filled(path, sections):
 
 def main():
     check, outdated, sections = "--check" in sys.argv, [], {}
-    for maker in (speed, quality, vectors):
+    for maker in (speed, quality, ablations, vectors):
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
     for path, bodies in ((DOCS, sections), (README, {"headline": headline()})):

@@ -53,9 +53,10 @@ class VQDRAW(CodeTransformer):
         refined, before it settles on the best: lower errors for proportionally more time. 1 to 32;
         it may be set after `fit`, which does not use it.
     round_beam_size : int, default=16
-        Hypotheses that `fit` and `encode` keep from stage to stage within a network evaluation
-        (at least `beam_size`), at little cost. With both at 1 the nearest option is chosen at
-        each stage, and only then does coding fewer stages give a prefix of the code.
+        Hypotheses that `fit` and `encode` keep from stage to stage within the stages that one
+        network evaluation serves, for each of `beam_size`; they cost little. With both at 1 the
+        nearest option is chosen at each stage, and only then is the code of fewer stages a prefix
+        of the code of more.
     aux_weight : float, default=0.01
         Weight of the loss of the options that were not chosen, which keeps them near the data and
         so in use. 0 to 0.1.

@@ -33,7 +33,7 @@ class Coder:
     beam_size : int, default=1
         Hypotheses of a row that are kept from round to round.
     round_beam_size : int, default=1
-        Hypotheses of a row that are kept from stage to stage within a round, if that is more. With
+        Hypotheses that are kept from stage to stage within a round, for each of `beam_size`. With
         1 and 1 the choice is greedy: the option of least loss, the lowest index among equals.
     bf16 : bool, default=False
         Whether the network computes in bfloat16; candidates are compared in float32 all the same.
@@ -43,7 +43,7 @@ class Coder:
         self.network = network
         self.loss = loss
         self.beam_size = beam_size
-        self.round_beam_size = max(beam_size, round_beam_size)
+        self.round_beam_size = beam_size * round_beam_size
         self.bf16 = bf16
         # The first round sees nothing of the rows yet: one evaluation serves all of them.
         self._start_ND = next(network.parameters()).new_zeros(TILE_ROWS, n_features)
