@@ -1,7 +1,8 @@
 """Train the weights that the package ships: `skvqdraw.load_pretrained("mnist-60bit")`.
 
     SKVQDRAW_DATA=folder python benchmarks/train_pretrained.py --steps 16000 \\
-        --out skvqdraw/weights/mnist-60bit.safetensors --log benchmarks/results/mnist-60bit.log
+        --out skvqdraw/weights/mnist-60bit.safetensors --log benchmarks/results/mnist-60bit.log \\
+        --decoded tests/data/mnist-60bit-decoded.npz
 
 It learns from the 60,000 training images and from three slightly turned, sheared and stretched
 copies of each, so that it sees few images often enough to learn them by heart; the test images are
@@ -43,11 +44,20 @@ def wiggled(images, rng):
     return turned
 
 
+def write_decoded(vq, path):
+    """Write random codes and what they decode to, for a test that this never changes."""
+    codes = vq.sample_codes(20, random_state=SEED)
+    np.savez_compressed(
+        path, codes=codes, images=vq.decode(codes), after_4_stages=vq.decode(codes[:, :4])
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=16_000)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--decoded", type=Path, required=True)
     arguments = parser.parse_args()
 
     mnist, rng = fetch_mnist(), np.random.default_rng(SEED)
@@ -64,11 +74,12 @@ def main():
         random_state=SEED,
         verbose=2,
     )
-    with arguments.log.open("w") as log:
+    with arguments.log.open("w", buffering=1) as log:
         print(json.dumps(describe()), file=log)
         with contextlib.redirect_stdout(log):
             vq.fit(X)
         vq.set_params(verbose=0).save(arguments.out)
+        write_decoded(vq, arguments.decoded)
         X_test = mnist.data_test / np.float32(255)
         for beams in ({"round_beam_size": 1}, {}, {"beam_size": 4}, {"beam_size": 16}):
             some = X_test if "beam_size" not in beams else X_test[:2000]
@@ -78,7 +89,6 @@ def main():
                 f"{beams or 'default'}: {len(some)} test images, squared error "
                 f"{-scored.score(some):.6f}, entropy {bits:.2f} bits",
                 file=log,
-                flush=True,
             )
 
 

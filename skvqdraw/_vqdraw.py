@@ -79,9 +79,9 @@ class VQDRAW(CodeTransformer):
     gradient_checkpointing : bool, default=False
         Whether to evaluate the network twice in training, so that memory grows as the square
         root of `n_stages`: for many stages of large images.
-    learning_rate : float, default=2e-3
+    learning_rate : float, default=5e-3
         Highest learning rate of AdamW, after a warm-up over 5 % of the budget; it then falls along
-        a cosine. 5e-4 to 5e-3.
+        a cosine. 1e-3 to 1e-2: higher for short fits and for images.
     weight_decay : float, default=0.01
         Weight decay of AdamW.
     early_stopping : bool, default=False
@@ -196,7 +196,7 @@ class VQDRAW(CodeTransformer):
         batch_size=128,
         gradient_accumulation=1,
         gradient_checkpointing=False,
-        learning_rate=2e-3,
+        learning_rate=5e-3,
         weight_decay=0.01,
         early_stopping=False,
         validation_fraction=0.1,

@@ -323,8 +323,7 @@ class TableRound(Round):
 class _Products(torch.autograd.Function):
     """|r|^2 (N), q = basis.T @ r (N, R) and G = basis.T @ basis (N, R, R), differentiable once.
 
-    By hand, because autograd goes over the basis several times on the way back where once will do:
-    a tenth of a training step on MNIST.
+    By hand, because autograd goes over the basis several times on the way back where once will do.
     """
 
     @staticmethod
