@@ -40,7 +40,8 @@ def _cpu_name():
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
-    return f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']})"
+    named = (fields.get(key, "unknown") for key in ("model name", "cpu family", "model"))
+    return "{} (family {}, model {})".format(*named)
 
 
 def seconds_of(function, *, repeats=5):

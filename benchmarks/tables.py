@@ -18,7 +18,8 @@ RATES = ("train", "train_same_batch", *ENCODINGS, "decode")
 
 def results(name):
     """Return the results in `name`.json and `name`-*.json, without those of --quick."""
-    paths = sorted((ROOT / "benchmarks" / "results").glob(f"{name}*.json"))
+    folder = ROOT / "benchmarks" / "results"
+    paths = [*folder.glob(f"{name}.json"), *sorted(folder.glob(f"{name}-*.json"))]
     return [r for r in (json.loads(path.read_text()) for path in paths) if not r.get("quick")]
 
 

@@ -129,14 +129,14 @@ class Fit:
         return float(np.average(np.concatenate(errors), weights=weight) * self.preparation.scale**2)
 
     def _coded_tiles(self, rows):
-        """Code rows of X as the estimator will."""
+        """Code rows of X as the estimator will, but for the beam between rounds."""
         return coded_tiles(
             self.state.network,
             self.preparation,
             self.X,
             self.estimator.n_stages,
             rows=rows,
-            **self.estimator._coder_options(),
+            **{**self.estimator._coder_options(), "beam_size": 1},
         )
 
     def _diverged(self, what):

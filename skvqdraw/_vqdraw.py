@@ -32,8 +32,8 @@ class VQDRAW(CodeTransformer):
     """Auto-encoder that writes each row as a short sequence of integers.
 
     At each of `n_stages` a refinement network looks at the present reconstruction and proposes
-    `n_options` variations of it; the one nearest to the row is kept and its index written down.
-    There is no encoder: choosing is encoding, and following the choices is decoding. A row takes
+    `n_options` variations of it; one that leads nearest to the row is kept and its index written
+    down. There is no encoder: choosing is encoding, following the choices is decoding. A row takes
     ``n_stages * log2(n_options)`` bits, and any prefix of its code decodes to a coarser
     reconstruction.
 
@@ -43,20 +43,21 @@ class VQDRAW(CodeTransformer):
         Number of integers in a code. Each refines the ones before; cost grows in proportion.
     n_options : int, default=64
         Number of proposals to choose from at each stage, at least 2. 16 to 1024; powers of two
-        waste no bits.
+        waste no bits. Up to 128, all rows share the first evaluation of the network in coding.
     refiner : {"auto"} or Refiner, default="auto"
         Specification of the refinement network. "auto" is
         :class:`~skvqdraw.refiners.MLPRefiner` with its defaults. For rows that are images,
         :class:`~skvqdraw.refiners.ConvRefiner` is the better choice.
     beam_size : int, default=1
         Reconstructions that `encode` keeps from one network evaluation to the next, each to be
-        refined, before it settles on the best: lower errors for proportionally more time. 1 to 32;
-        it may be set after `fit`, which does not use it.
+        refined, before it settles on the best: lower errors for proportionally more time and
+        memory. 1 to 32; it may be set after `fit`, which does not use it.
     round_beam_size : int, default=16
         Hypotheses that `fit` and `encode` keep from stage to stage within the stages that one
         network evaluation serves, for each of `beam_size`; they cost little. With both at 1 the
-        nearest option is chosen at each stage, and only then is the code of fewer stages a prefix
-        of the code of more.
+        nearest option is chosen at each stage, and each prefix of a code is as good as can be;
+        otherwise the prefixes that end within a network evaluation are a little worse for the
+        sake of its end.
     aux_weight : float, default=0.01
         Weight of the loss of the options that were not chosen, which keeps them near the data and
         so in use. 0 to 0.1.
@@ -72,16 +73,18 @@ class VQDRAW(CodeTransformer):
         Seconds of a `fit`, the start included; whichever of `max_steps` and `max_time` ends first
         counts. A fit that ends by the clock is not reproducible.
     batch_size : int, default=128
-        Rows per optimizer step. At least `n_options` makes best use of the network, which is
-        evaluated once for each of the first choices.
+        Rows per optimizer step. With `n_options` or more, the first evaluation of the network is
+        shared by all rows, and the choice at the first stage looks ahead as in `encode`.
     gradient_accumulation : int, default=1
-        Parts in which a batch is computed, one after the other: memory for time.
+        Parts in which a batch is computed, one after the other, so that it takes less memory. Let
+        them have `n_options` rows or more, see `batch_size`.
     gradient_checkpointing : bool, default=False
         Whether to evaluate the network twice in training, so that memory grows as the square
         root of `n_stages`: for many stages of large images.
     learning_rate : float, default=5e-3
         Highest learning rate of AdamW, after a warm-up over 5 % of the budget; it then falls along
         a cosine. 1e-3 to 1e-2: higher for short fits and for images.
+        `partial_fit` uses it as it is: lower it to go on after a `fit`.
     weight_decay : float, default=0.01
         Weight decay of AdamW.
     early_stopping : bool, default=False

@@ -146,7 +146,8 @@ def test_stage_weights_are_one_on_average_and_most_at_the_end():
         assert len(weights) == n_stages
         assert sum(weights) == pytest.approx(n_stages)
         assert max(weights) == weights[-1]
-    assert stage_weights(0, 4)[0] == 1
+    assert stage_weights(1, 3) == pytest.approx([0.3, 0.3, 2.4])
+    assert stage_weights(0, 4) == pytest.approx([1, 0.3, 0.3, 2.4])
 
 
 def gradients_of(network):
@@ -286,6 +287,22 @@ def test_wider_beams_find_better_codes(name):
         ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0]
+
+
+def test_more_options_than_rows_in_a_tile():
+    """Then the first round is the table alone, and the network sees each row's own choice."""
+    torch.manual_seed(0)
+    network = MLPRefiner(hidden_size=8, basis_size=3).build(D, 4, TILE_ROWS + 1).double()
+    network.start_from_table(torch.randn(TILE_ROWS + 1, D).numpy())
+    target = make_target(6)
+    with torch.no_grad():
+        codes, ends = encode(network, target, 4)
+        expected_codes, expected_ends = naive_encode(network, target, 4)
+        wide, _ = encode(network, target, 4, beam_size=3, round_beam_size=4)
+        errors = [(decode(network, c) - target).square().mean() for c in (codes, wide)]
+    assert torch.equal(codes, expected_codes)
+    torch.testing.assert_close(ends, expected_ends)
+    assert errors[1] < errors[0]
 
 
 def test_the_widest_beam_is_exhaustive():

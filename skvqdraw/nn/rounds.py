@@ -3,15 +3,9 @@
 Axes: N samples, B hypotheses of each, M rows of a round (N x B, sample by sample), T stages of
 the round, K options, D features, R basis vectors, U distinct bases.
 
-A round is functional: `choose` returns the next round and changes nothing. It has
-
-- `n_rows`, and `n_stages`, how many stages are left in it;
-- `losses(target_MD, loss) -> loss_MK` of the current stage's candidates, differentiable;
-- `search(target_ND, loss, n_stages, beam_size, n_best)`, the best codes of its next stages;
-- `choose(codes_M)`, the round after that choice: same network output, next stage;
-- `take(rows)`, the round of some of its rows, in any order, repeated or not;
-- `reconstruction() -> x_MD` after the choices made so far, of which there is at least one;
-- `materialise() -> options_MKD`, the current stage's candidates written out.
+A round is functional: `choose` returns the next round and changes nothing. `Round` says what it
+has; after a choice it also has `reconstruction() -> x_MD`, and tests want `materialise()`, the
+current stage's candidates (M, K, D) written out.
 """
 
 import torch
@@ -22,8 +16,26 @@ from .losses import SquaredError
 
 
 class Round:
-    """What all rounds share: a beam search that needs no more than their own methods."""
+    """Base class of rounds: what they must offer, and a beam search made of nothing else."""
 
+    n_rows: int
+    """Number of rows that the network was evaluated for."""
+    n_stages: int
+    """Number of stages that are left."""
+
+    def losses(self, target_MD, loss):
+        """Return the losses (M, K) of the current stage's candidates, differentiable."""
+        raise NotImplementedError(f"{type(self).__name__} must implement losses.")
+
+    def choose(self, codes_M):
+        """Return the round after each row has chosen an option."""
+        raise NotImplementedError(f"{type(self).__name__} must implement choose.")
+
+    def take(self, rows):
+        """Return the round of some of its rows, in any order, repeated or not."""
+        raise NotImplementedError(f"{type(self).__name__} must implement take.")
+
+    @torch.no_grad()
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
         """Return the best codes of the next stages that a beam search finds.
 
@@ -340,7 +352,9 @@ class _Products(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_rr_N, d_q_NR, d_gram_NRR):
         r_ND, basis_NDR = ctx.saved_tensors
-        d_r_ND = 2 * d_rr_N[:, None] * r_ND + _mix(d_q_NR, basis_NDR)
+        d_r_ND = None
+        if ctx.needs_input_grad[0]:
+            d_r_ND = 2 * d_rr_N[:, None] * r_ND + _mix(d_q_NR, basis_NDR)
         d_basis_NDR = torch.bmm(basis_NDR, d_gram_NRR + d_gram_NRR.transpose(1, 2))
         d_basis_NDR.addcmul_(r_ND[:, :, None], d_q_NR[:, None])
         return d_r_ND, d_basis_NDR

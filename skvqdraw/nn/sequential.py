@@ -72,11 +72,16 @@ class Coder:
             rows_NB, codes_NBT = a_round.search(
                 target_ND, self.loss, n_next, self.round_beam_size, n_best
             )
-            rows_M, codes_MT = rows_NB.flatten(), codes_NBT.flatten(0, 1)
-            if self.beam_size > 1:
-                a_round = a_round.take(rows_M)
-            x_MD = follow(a_round, codes_MT)
-            codes_MS = codes_MT if stage == 0 else torch.cat([codes_MS[rows_M], codes_MT], 1)
+            if self.beam_size == 1:
+                x_MD = follow(a_round, codes_NBT[:, 0])
+            else:  # one hypothesis of each row at a time: what they take of the round is copied
+                columns = zip(rows_NB.unbind(1), codes_NBT.unbind(1), strict=True)
+                x_NBD = torch.stack([follow(a_round.take(r), c) for r, c in columns], 1)
+                x_MD = x_NBD.flatten(0, 1)
+            codes_MT = codes_NBT.flatten(0, 1)
+            if stage > 0:
+                codes_MT = torch.cat([codes_MS[rows_NB.flatten()], codes_MT], 1)
+            codes_MS = codes_MT
         return codes_MS, x_MD
 
     def _walk(self, codes_NS):
@@ -153,8 +158,8 @@ def accumulate_gradients(
         while stage < stop:
             a_round = evaluate(network, x_ND, stage, bf16)
             T = min(a_round.n_stages, n_stages - stage)
-            _, found_N1T = a_round.search(target_ND, loss, T, round_beam_size, 1)
-            codes.setdefault(stage, found_N1T[:, 0])  # gone through again, it changes no choice
+            if stage not in codes:  # gone through again for a checkpoint, it changes no choice
+                codes[stage] = a_round.search(target_ND, loss, T, round_beam_size, 1)[1][:, 0]
             chosen = []
             for codes_N, stage_weight in zip(
                 codes[stage].unbind(1), stage_weights(stage, T), strict=True
