@@ -43,7 +43,7 @@ class VQDRAW(CodeTransformer):
         Number of integers in a code. Each refines the ones before; cost grows in proportion.
     n_options : int, default=64
         Number of proposals to choose from at each stage, at least 2. 16 to 1024; powers of two
-        waste no bits. Up to 128, all rows share the first evaluation of the network in coding.
+        waste no bits. Up to 256, all rows share the first evaluation of the network in coding.
     refiner : {"auto"} or Refiner, default="auto"
         Specification of the refinement network. "auto" is
         :class:`~skvqdraw.refiners.MLPRefiner` with its defaults. For rows that are images,

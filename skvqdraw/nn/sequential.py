@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 # Rows that are coded at a time, always: a matrix product of another shape may round another way,
 # flip a near tie and with it the rest of the code. So codes do not depend on how rows were batched.
-TILE_ROWS = 128
+TILE_ROWS = 256
 
 # Weight in training of the stages of a round before its last.
 INNER_WEIGHT = 0.3
