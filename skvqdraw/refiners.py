@@ -10,8 +10,9 @@ from numbers import Integral
 
 from sklearn.base import BaseEstimator
 
-from ._sklearn import Interval, validate_params
-from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk, PaperNetwork
+from ._sklearn import Interval, StrOptions, validate_params
+from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk
+from .nn.paper import ARCHITECTURES, PaperNetwork
 
 __all__ = ["ConvRefiner", "MLPRefiner", "PaperRefiner", "Refiner"]
 
@@ -220,7 +221,7 @@ class ConvRefiner(_FactoredRefiner):
     See Also
     --------
     MLPRefiner : For rows without a layout.
-    PaperRefiner : The network of the VQ-DRAW paper.
+    PaperRefiner : The networks of the VQ-DRAW paper.
 
     Examples
     --------
@@ -271,15 +272,24 @@ class ConvRefiner(_FactoredRefiner):
 
 
 class PaperRefiner(Refiner):
-    """The MNIST network of the VQ-DRAW paper, for like-for-like comparison.
+    """The image networks of the VQ-DRAW paper, for like-for-like comparison.
 
-    It writes out every candidate at every stage: about 60 million multiply-adds per 28x28 image
-    and stage with 64 options, and 537,793 parameters at 10 stages.
+    They write out every candidate at every stage, which costs memory and time: about 60 million
+    multiply-adds per 28x28 image and stage for "mnist" with 64 options. With the stages, options
+    and segments of the paper (see `skvqdraw.presets`) they have 0.54 ("mnist"), 7.2 ("svhn"), 89
+    ("cifar10") and 38 million parameters ("celeba64").
 
     Parameters
     ----------
-    image_shape : tuple of int, default=(28, 28)
-        ``(height, width)`` of grey images, both multiples of 4.
+    image_shape : tuple of int or None, default=None
+        ``(height, width)`` or ``(height, width, channels)``, channels last. Height and width must
+        be multiples of 4, for "celeba64" of 8. None for the shape that the architecture was made
+        for: (28, 28), (32, 32, 3), (32, 32, 3) or (64, 64, 3).
+    architecture : {"mnist", "svhn", "cifar10", "celeba64"}, default="mnist"
+        Which network, by the data set it was made for.
+    segment_length : int or None, default=None
+        New parameters every so many stages; None for one set. The paper has 5 for "svhn", 10 for
+        "cifar10" and "celeba64".
 
     References
     ----------
@@ -293,8 +303,15 @@ class PaperRefiner(Refiner):
     537793
     """
 
-    def __init__(self, image_shape=(28, 28)):
+    _parameter_constraints: dict = {
+        "architecture": [StrOptions(set(ARCHITECTURES))],
+        "segment_length": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(self, image_shape=None, *, architecture="mnist", segment_length=None):
         self.image_shape = image_shape
+        self.architecture = architecture
+        self.segment_length = segment_length
 
     def build(self, n_features, n_stages, n_options):
         """Return a new network.
@@ -312,15 +329,13 @@ class PaperRefiner(Refiner):
         Raises
         ------
         ValueError
-            If `image_shape` is not the shape of `n_features` grey pixels, or not a multiple of 4.
+            If a parameter is out of its range or does not fit `n_features`.
         """
-        height, width, channels = _check_image_shape(self.image_shape, n_features, 4)
-        if channels != 1:
-            raise ValueError(
-                f"image_shape must be (height, width) of grey images; got {self.image_shape}. "
-                "ConvRefiner takes images with channels."
-            )
-        return PaperNetwork((height, width), n_stages, n_options)
+        validate_params(self)
+        architecture = ARCHITECTURES[self.architecture]
+        shape = architecture.image_shape if self.image_shape is None else self.image_shape
+        shape = _check_image_shape(shape, n_features, architecture.downsampling)
+        return PaperNetwork(self.architecture, shape, n_stages, n_options, self.segment_length)
 
 
 def _check_image_shape(image_shape, n_features, downsampling):

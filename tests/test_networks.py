@@ -118,10 +118,84 @@ def test_trunks_have_parameters_of_their_own():
     assert used == {"1"}
 
 
-def test_paper_network_is_the_original():
-    network = PaperRefiner().build(784, 10, 64)
-    assert sum(p.numel() for p in network.parameters()) == 537_793
-    assert network(torch.randn(2, 784), 3).materialise().shape == (2, 64, 784)
+@pytest.mark.parametrize(
+    ("architecture", "n_features", "n_stages", "segment_length", "n_parameters"),
+    [
+        ("mnist", 784, 10, None, 537_793),
+        ("svhn", 3072, 20, 5, 7_200_260),
+        ("cifar10", 3072, 100, 10, 88_852_618),
+        ("celeba64", 12_288, 100, 10, 38_358_922),
+    ],
+)
+def test_paper_networks_have_the_parameters_of_the_original(
+    architecture, n_features, n_stages, segment_length, n_parameters
+):
+    refiner = PaperRefiner(architecture=architecture, segment_length=segment_length)
+    with torch.device("meta"):  # nothing is computed or kept
+        network = refiner.build(n_features, n_stages, 64)
+    assert sum(p.numel() for p in network.parameters()) == n_parameters
+
+
+def fill(module):
+    """Give every parameter but the output scales numbers that need no random generator."""
+    with torch.no_grad():
+        for i, p in enumerate(p for p in module.parameters() if p.ndim > 0):
+            waves = torch.cos(torch.arange(p.numel(), dtype=p.dtype) * 0.7 + i)
+            p.copy_(waves.view(p.shape) / np.sqrt(p[0].numel()))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "n_channels", "mean_size", "value"),
+    # What the original answers with the same parameters, in float64.
+    [
+        ("mnist", 1, 0.03344547892837, -0.01460596143440),
+        ("svhn", 3, 0.05368462438888, -0.09644067053493),
+        ("cifar10", 3, 0.00549608432812, 0.00818798690270),
+        ("celeba64", 3, 0.01018926053636, 0.02165387646922),
+    ],
+)
+def test_paper_networks_compute_what_the_original_computes(
+    architecture, n_channels, mean_size, value
+):
+    shape = (16, 16, n_channels)
+    D = np.prod(shape)
+    refiner = PaperRefiner(shape, architecture=architecture, segment_length=2)
+    network = refiner.build(D, 4, 2).double()
+    fill(network.segments)
+    x = torch.sin(torch.arange(D, dtype=torch.float64))[None]
+    with torch.no_grad():
+        deltas = network(x, 3).materialise() - x[:, None]
+    assert float(deltas.abs().mean()) == pytest.approx(mean_size, rel=1e-9)
+    assert float(deltas[0, 1].view(shape)[5, 5, 0]) == pytest.approx(value, rel=1e-9)
+
+
+def test_paper_networks_see_channels_first_and_propose_channels_last():
+    network = PaperRefiner((4, 8, 3)).build(96, 1, 2)
+    (segment,) = network.segments
+    seen = []
+    segment.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        segment.layers[-1].weight.zero_()
+        segment.layers[-1].bias.copy_(torch.arange(6))
+    x = torch.randn(2, 96)
+    deltas = network(x, 0).materialise() - x[:, None]
+    assert torch.equal(seen[0], x.view(2, 4, 8, 3).movedim(3, 1))
+    expected = 0.1 * torch.arange(6.0).view(2, 1, 1, 3).expand(2, 2, 4, 8, 3)
+    torch.testing.assert_close(deltas.view(2, 2, 4, 8, 3), expected, atol=1e-5, rtol=0)
+
+
+def test_paper_networks_have_segments():
+    network = PaperRefiner((8, 8, 3), architecture="svhn", segment_length=2).build(192, 5, 2)
+    assert [len(segment.layers[-1]) for segment in network.segments] == [2, 2, 1]
+    x = torch.randn(2, 192)
+    network(x, 3).materialise().sum().backward()
+    used = {
+        name.split(".")[0] for name, p in network.segments.named_parameters() if p.grad is not None
+    }
+    assert used == {"1"}
+    proposals = [network(x, stage).materialise() for stage in range(1, 5)]
+    for i, one in enumerate(proposals):
+        assert not any(torch.allclose(one, other) for other in proposals[:i])
 
 
 def test_paper_network_adds_its_table_to_the_first_stage_only():
@@ -134,7 +208,9 @@ def test_paper_network_adds_its_table_to_the_first_stage_only():
     assert torch.equal(network(x, 1).materialise(), before[1])
 
 
-@pytest.mark.parametrize("refiner", [*REFINERS, PaperRefiner()], ids=repr)
+@pytest.mark.parametrize(
+    "refiner", [*REFINERS, PaperRefiner(), PaperRefiner(architecture="svhn")], ids=repr
+)
 def test_refiners_are_specifications(refiner):
     copy = clone(refiner)
     assert copy.get_params() == refiner.get_params()
@@ -154,8 +230,12 @@ def test_refiners_are_specifications(refiner):
         (MLPRefiner(basis_size=2.5), "'basis_size' parameter of MLPRefiner must be an int"),
         (MLPRefiner(stages_per_round=0), "'stages_per_round' parameter of MLPRefiner"),
         (MLPRefiner(rounds_per_trunk=0), "'rounds_per_trunk' parameter of MLPRefiner"),
-        (PaperRefiner((4, 4, 2)), r"grey images; got \(4, 4, 2\)"),
         (PaperRefiner((2, 16)), "must be multiples of 4"),
+        (PaperRefiner((4, 8), architecture="celeba64"), "must be multiples of 8"),
+        (PaperRefiner(), r"image_shape=\(28, 28\) has 784 values; X has 32 features"),
+        (PaperRefiner(architecture="cifar10"), r"image_shape=\(32, 32, 3\) has 3072 values"),
+        (PaperRefiner((4, 8), architecture="cifar"), "'architecture' parameter of PaperRefiner"),
+        (PaperRefiner((4, 8), segment_length=0), "'segment_length' parameter of PaperRefiner"),
     ],
 )
 def test_refiners_say_what_does_not_fit(refiner, message):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .blocks import ConvBlock, LinearBlock, StageMask, group_norm
-from .rounds import DenseRound, FactoredRound, TableRound
+from .rounds import FactoredRound, TableRound
 
 
 def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
@@ -132,43 +132,3 @@ class ConvTrunk(nn.Module):
         h = self.head(F.gelu(self.norm(h)))
         # Channels are the last axis in memory, and within a channel the basis vectors: no copy.
         return h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
-
-
-class PaperNetwork(nn.Module):
-    """The MNIST network of the VQ-DRAW paper: dense, one stage per round.
-
-    Halves the image twice, works on that grid, doubles it twice and writes K images; masks
-    (standard normal) follow each layer but the last. Adds a table to the first stage.
-    """
-
-    feature_order = None
-
-    def __init__(self, image_shape, n_stages, n_options):
-        super().__init__()
-        self.image_shape = image_shape
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv2d(1, 32, 3, stride=2, padding=1),
-                nn.Conv2d(32, 64, 3, stride=2, padding=1),
-                nn.Conv2d(64, 128, 3, padding=1),
-                nn.Conv2d(128, 128, 3, padding=1),
-                nn.Conv2d(128, 64, 3, padding=1),
-                nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1),
-                nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1),
-            ]
-        )
-        self.masks = nn.ModuleList(
-            StageMask(n_stages, layer.out_channels, mean=0.0, std=1.0) for layer in self.layers
-        )
-        self.head = nn.Conv2d(64, n_options, 3, padding=1)
-        self.output_scale = nn.Parameter(torch.tensor(0.1))
-        self.table = nn.Parameter(torch.zeros(n_options, math.prod(image_shape)))
-
-    def forward(self, x_ND, stage):
-        h = x_ND.view(-1, 1, *self.image_shape)
-        for layer, mask in zip(self.layers, self.masks, strict=True):
-            h = F.relu(mask(layer(h), stage))
-        deltas_NKD = (self.head(h) * self.output_scale).flatten(2)
-        if stage == 0:
-            deltas_NKD = deltas_NKD + self.table
-        return DenseRound(x_ND[:, None] + deltas_NKD)
