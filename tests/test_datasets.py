@@ -1,9 +1,12 @@
+import sys
+
 import numpy as np
 import pytest
 from conftest import make_estimator
+from sklearn.datasets import load_sample_images
 
 from skvqdraw import datasets
-from skvqdraw.datasets import fetch_mnist, load_digits_images
+from skvqdraw.datasets import fetch_mnist, load_digits_images, load_photo_patches
 from skvqdraw.refiners import ConvRefiner
 
 
@@ -15,6 +18,45 @@ def test_digits():
     assert digits.data.max() == 1
     assert digits.image_shape == (8, 8)
     assert set(digits.target) == set(range(10))
+
+
+def test_photo_patches_are_pieces_of_the_photographs():
+    patches = load_photo_patches(n_patches=6, size=12)
+    assert patches.data.shape == (6, 432)
+    assert patches.data.dtype == np.uint8
+    assert patches.image_shape == (12, 12, 3)
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(photo, (12, 12, 3))
+        for photo in load_sample_images().images
+    ]
+    found_in = set()
+    for patch in patches.data.reshape(6, 12, 12, 3):
+        # Few places agree in the first pixel: look only there.
+        places = [window[(window[..., 0, 0, :] == patch[0, 0]).all(-1)] for window in windows]
+        found = [(place == patch).all((1, 2, 3)).any() for place in places]
+        assert any(found)
+        found_in.add(found.index(True))
+    assert found_in == {0, 1}
+
+
+def test_photo_patches_depend_on_the_seed_alone():
+    data = load_photo_patches(5, 8).data
+    np.testing.assert_array_equal(load_photo_patches(5, 8).data, data)
+    assert (load_photo_patches(5, 8, random_state=1).data != data).any()
+    whole = load_photo_patches(1, 427)
+    assert whole.data.shape == (1, 427 * 427 * 3)
+
+
+@pytest.mark.parametrize("size", [0, 428])
+def test_photo_patches_that_do_not_fit(size):
+    with pytest.raises(ValueError, match=rf"size must be in the range \[1, 427\].*got {size}"):
+        load_photo_patches(1, size)
+
+
+def test_photo_patches_without_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match="Python Imaging Library"):
+        load_photo_patches(1)
 
 
 def tiny_mnist(folder):

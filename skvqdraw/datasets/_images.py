@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import fetch_openml, get_data_home, load_digits
-from sklearn.utils import Bunch
+from sklearn.datasets import fetch_openml, get_data_home, load_digits, load_sample_images
+from sklearn.utils import Bunch, check_random_state
 
 
 def load_digits_images():
@@ -31,6 +31,59 @@ def load_digits_images():
     digits = load_digits()
     data = (digits.data / 16).astype(np.float32)
     return Bunch(data=data, target=digits.target, image_shape=(8, 8))
+
+
+def load_photo_patches(n_patches=1000, size=32, random_state=0):
+    """Cut square patches out of scikit-learn's two bundled photographs. Nothing is downloaded.
+
+    Two photographs (a temple and a flower) are little to learn from: this is for trying out
+    settings for colour images, not for judging them.
+
+    Parameters
+    ----------
+    n_patches : int, default=1000
+        Number of patches. They are drawn with replacement and may overlap.
+    size : int, default=32
+        Side of a patch in pixels, up to 427.
+    random_state : int, RandomState instance or None, default=0
+        Seed of the places.
+
+    Returns
+    -------
+    patches : Bunch
+        `data` of shape (n_patches, size * size * 3), uint8 in [0, 255]: rows of pixels with their
+        red, green and blue side by side; `image_shape`, (size, size, 3).
+
+    Raises
+    ------
+    ImportError
+        If pillow, which reads the photographs, is not installed: ``pip install pillow``.
+
+    See Also
+    --------
+    load_digits_images : Small grey images, with labels.
+
+    Examples
+    --------
+    >>> from skvqdraw.datasets import load_photo_patches
+    >>> patches = load_photo_patches(n_patches=100, size=16)
+    >>> patches.data.shape, patches.image_shape
+    ((100, 768), (16, 16, 3))
+    """
+    rng = check_random_state(random_state)
+    photos = load_sample_images().images
+    largest = min(min(photo.shape[:2]) for photo in photos)
+    if not 1 <= size <= largest:
+        raise ValueError(
+            f"size must be in the range [1, {largest}], so that patches fit into the photographs; "
+            f"got {size}."
+        )
+    data = np.empty((n_patches, size * size * 3), dtype=np.uint8)
+    for row in data:
+        photo = photos[rng.randint(len(photos))]
+        top, left = (rng.randint(n - size + 1) for n in photo.shape[:2])
+        row[:] = photo[top : top + size, left : left + size].ravel()
+    return Bunch(data=data, image_shape=(size, size, 3))
 
 
 def fetch_mnist(download_if_missing=True):
