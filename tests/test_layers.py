@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import skvqdraw
+from skvqdraw import presets
 
 PACKAGE = Path(skvqdraw.__file__).parent
 LAYERS = {
@@ -27,6 +28,7 @@ LAYERS = {
     "io": 3,
     "datasets": 4,
     "pretrained": 4,
+    "presets": 4,
     "__init__": 4,
 }
 ALLOWED = {
@@ -77,7 +79,7 @@ def test_a_file_imports_from_its_own_layer_or_a_lower_one(path):
 
 def test_public_names():
     assert skvqdraw.__all__ == sorted(skvqdraw.__all__)
-    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn):
+    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, presets):
         assert all(hasattr(module, name) for name in module.__all__)
 
 
