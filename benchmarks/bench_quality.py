@@ -4,22 +4,17 @@
         --out benchmarks/results/quality.json
 
 Errors are mean squares over pixels in [0, 1], reconstructions not clipped: on all 10,000 test
-images, or on the first 2,000 where the name says so. The probe reads digits from codes.
+images, or on the first 2,000 where the name says so.
 """
 
 import argparse
 import os
-import warnings
 
 import numpy as np
 import original
 import torch
 from machine import AnonymousMemory, Report
 from mnist import CODINGS, IMAGE_SHAPE, coded_as, load_images
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
 
 from skvqdraw import VQDRAW
 from skvqdraw._codes import entropy_bits, option_frequencies
@@ -73,27 +68,6 @@ def describe_fit(vq, data):
     some = data.X_test[:N_SOME]
     result["test_error_first_2000"] = {coding: error(vq, some, coding) for coding in CODINGS}
     return result
-
-
-def probe(vq, data):
-    """Return how many test digits classifiers read from codes, as shares.
-
-    None of them was tuned here; all are reported, and the best is the best on the test images.
-    """
-    coded_as(vq, "default")
-    Z, Z_test = vq.transform(data.X), vq.transform(data.X_test)
-    # Trees split categories better than 640 columns of zeros and ones.
-    codes, codes_test = vq.encode(data.X), vq.encode(data.X_test)
-    boosting = HistGradientBoostingClassifier(categorical_features=[True] * 10, random_state=SEED)
-    mlp = MLPClassifier((256, 256), alpha=0.3, max_iter=15, random_state=SEED)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        accuracy = {
-            "linear": LogisticRegression(max_iter=300).fit(Z, data.y).score(Z_test, data.y_test),
-            "mlp": mlp.fit(Z, data.y).score(Z_test, data.y_test),
-            "boosting": boosting.fit(codes, data.y).score(codes_test, data.y_test),
-        }
-    return {**accuracy, "best": max(accuracy.values())}
 
 
 def describe_original(trainer, X):
@@ -160,7 +134,6 @@ def main():
         if length == seconds[0]:  # what the allocator keeps would hide the growth of later ones
             result["peak_anonymous_memory_gib"] = round(memory.growth_gib, 3)
         report.add(f"{length:g}", result, within="fits")
-    report.add("probe_of_longest_fit", probe(vq, data))
     if arguments.original:
         measure_original(arguments.original, arguments.original_seconds, data, report)
         target = report["original"]["test_error_first_2000"]

@@ -35,7 +35,7 @@ import skvqdraw
 print(time.perf_counter() - started)
 """
 # Training steps, and images to encode and decode; fewer where one takes ten times as long. We code
-# in tiles of 128, the original in batches of 200: none should be half empty.
+# in tiles of 256, the original in batches of 200: none should be half empty.
 SIZES = {
     "ConvRefiner": (300, 10_000),
     "options": (FEW_STEPS, 2048),

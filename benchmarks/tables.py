@@ -72,7 +72,13 @@ def quality(result):
     yield table(stages, range(1, 11), "{:.4f}".format)
     if result.get("seconds_to_reach"):
         yield f"The error of the original trained here takes us {result['seconds_to_reach']:g} s.\n"
-    read = {"test images recognised": result.get("probe_of_longest_fit", {})}
+
+
+def pretrained(result):
+    columns = ("images", "test_error", "test_entropy_bits", "images_per_second")
+    yield machine(result)
+    yield table(result.get("codings", {}), columns, "{:,.5g}".format)
+    read = {"test images recognised": result.get("probe", {})}
     yield table(read, ("linear", "mlp", "boosting"), "{:.1%}".format)
 
 
@@ -122,7 +128,7 @@ def filled(path, sections):
 
 def main():
     check, outdated, sections = "--check" in sys.argv, [], {}
-    for maker in (speed, quality, ablations, vectors):
+    for maker in (speed, quality, pretrained, ablations, vectors):
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
     for path, bodies in ((DOCS, sections), (README, {"headline": headline()})):

@@ -40,7 +40,11 @@ def tiny(name, paper, **params):
         small = {"refiner__image_shape": shape, "n_stages": 4, "refiner__segment_length": 2}
     else:
         shape = SHAPES[name]
-        small = {"refiner__n_channels": 16, "refiner__basis_size": 8, "refiner__stages_per_round": 3}
+        small = {
+            "refiner__n_channels": 16,
+            "refiner__basis_size": 8,
+            "refiner__stages_per_round": 3,
+        }
     vq = getattr(presets, name)(paper=paper)
     return vq.set_params(**{**TINY, **small, **params}), images_of(shape)
 
