@@ -5,8 +5,8 @@
         --decoded tests/data/mnist-60bit-decoded.npz
 
 It learns from the 60,000 training images and from three slightly turned, sheared and stretched
-copies of each, so that it sees few images often enough to learn them by heart; the test images are
-only read when all is done.
+copies of each, so that it sees few images often enough to learn them by heart.
+`bench_pretrained.py` judges it.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from machine import describe
 from scipy.ndimage import affine_transform
 
 from skvqdraw import VQDRAW
-from skvqdraw._codes import entropy_bits, option_frequencies
 from skvqdraw.datasets import fetch_mnist
 from skvqdraw.refiners import ConvRefiner
 
@@ -74,22 +73,11 @@ def main():
         random_state=SEED,
         verbose=2,
     )
-    with arguments.log.open("w", buffering=1) as log:
-        print(json.dumps(describe()), file=log)
-        with contextlib.redirect_stdout(log):
-            vq.fit(X)
-        vq.set_params(verbose=0).save(arguments.out)
-        write_decoded(vq, arguments.decoded)
-        X_test = mnist.data_test / np.float32(255)
-        for beams in ({"round_beam_size": 1}, {}, {"beam_size": 4}, {"beam_size": 16}):
-            some = X_test if "beam_size" not in beams else X_test[:2000]
-            scored = vq.set_params(**{"beam_size": 1, "round_beam_size": 16, **beams})
-            bits = entropy_bits(option_frequencies(scored.encode(some), 64))
-            print(
-                f"{beams or 'default'}: {len(some)} test images, squared error "
-                f"{-scored.score(some):.6f}, entropy {bits:.2f} bits",
-                file=log,
-            )
+    with arguments.log.open("w", buffering=1) as log, contextlib.redirect_stdout(log):
+        print(json.dumps(describe()))
+        vq.fit(X)
+    vq.set_params(verbose=0).save(arguments.out)
+    write_decoded(vq, arguments.decoded)
 
 
 if __name__ == "__main__":
