@@ -8,10 +8,11 @@ images, otherwise on all 10,000. The probe reads digits from codes.
 """
 
 import argparse
+import time
 import warnings
 
 import numpy as np
-from machine import Report, seconds_of
+from machine import Report
 from mnist import load_images
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -23,21 +24,34 @@ from skvqdraw._codes import entropy_bits, option_frequencies
 
 SEED = 0
 N_SOME = 2_000
-BEAMS = ((1, 1), (1, 16), (2, 16), (4, 16), (8, 16), (16, 16), (32, 16))
+BEAMS = ((1, 1), (1, 16), (2, 16), (4, 16), (8, 16), (16, 16))
 
 
 def code(vq, X, beam_size, round_beam_size, precision):
     """Return the error and the rate of coding rows in one way."""
     vq.set_params(beam_size=beam_size, round_beam_size=round_beam_size, precision=precision)
+    vq.encode(X[:256])  # what happens only once is not timed
+    started = time.perf_counter()
     codes = vq.encode(X)
-    by_stage = [np.square(vq.decode(codes[:, : s + 1]) - X).mean(dtype=float) for s in range(10)]
+    seconds = time.perf_counter() - started
     return {
         "images": len(X),
-        "test_error": round(by_stage[-1], 6),
-        "test_error_by_stage": [round(error, 6) for error in by_stage],
+        "test_error": round(error(vq.decode(codes), X), 6),
         "test_entropy_bits": round(entropy_bits(option_frequencies(codes, 64)), 2),
-        "images_per_second": round(len(X) / seconds_of(lambda: vq.encode(X), repeats=1), 1),
+        "images_per_second": round(len(X) / seconds, 1),
     }
+
+
+def error(Xr, X):
+    """Return the mean squared error of reconstructions."""
+    return float(np.square(Xr - X).mean(dtype=float))
+
+
+def errors_by_stage(vq, X):
+    """Return the errors of all prefixes of the codes that the defaults give."""
+    vq.set_params(beam_size=1, round_beam_size=16, precision="auto")
+    codes = vq.encode(X)
+    return [round(error(vq.decode(codes[:, : s + 1]), X), 6) for s in range(10)]
 
 
 def probe(vq, data):
@@ -73,6 +87,7 @@ def main():
             X = data.X_test if beams[0] == 1 else data.X_test[:N_SOME]
             name = f"beam_size={beams[0]}, round_beam_size={beams[1]}, {precision}"
             report.add(name, code(vq, X, *beams, precision), within="codings")
+    report.add("test_error_by_stage_first_2000", errors_by_stage(vq, data.X_test[:N_SOME]))
     report.add("probe", probe(vq, data))
 
 
