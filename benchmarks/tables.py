@@ -106,13 +106,25 @@ def headline():
                 number = f"{rates[key]['images_per_second']:,.0f}"
                 rows.setdefault(f"{key}, images/s", {})[subject] = number
     for result in results("quality")[:1]:
-        name = "test error after {:g} s, first 2,000 images"
+        name = "test error after {:g} s"
         for seconds, fit in result.get("fits", {}).items():
             error = f"{fit['test_error_first_2000']['default']:.5f}"
             rows[name.format(float(seconds))] = {"ConvRefiner float32": error}
         if theirs := result.get("original"):
             error = f"{theirs['test_error_first_2000']:.5f}"
             rows.setdefault(name.format(round(theirs["seconds"])), {})["original"] = error
+        if theirs := result.get("original_published"):
+            error = f"{theirs['test_error_first_2000']:.5f}"
+            rows["test error, weights that come along"] = {"original": error}
+    for result in results("pretrained")[:1]:
+        for title, beam_size in (
+            ("test error, weights that come along", 1),
+            ("the same with `beam_size=4`", 4),
+            ("the same with `beam_size=16`", 16),
+        ):
+            coding = result["codings"][f"beam_size={beam_size}, round_beam_size=16, float32"]
+            rate = f"{coding['test_error']:.5f} ({coding['images_per_second']:,.0f} images/s)"
+            rows.setdefault(title, {})["ConvRefiner float32"] = rate
     names = ("ConvRefiner float32", "ConvRefiner bf16", "PaperRefiner float32", "original")
     return f"\n{table(rows, names, str)}\n" if rows else ""
 

@@ -86,20 +86,19 @@ def test_a_greedy_code_has_the_shorter_code_as_its_prefix(fitted, X):
         np.testing.assert_array_equal(codes[:, length], np.argmin(errors, axis=0))
 
 
-def test_batches_in_parts_are_batches(X):
-    whole = make_estimator(precision="float32", max_steps=5, batch_size=50).fit(X)
-    parts = clone(whole).set_params(gradient_accumulation=3).fit(X)
-    np.testing.assert_allclose(
-        parts.loss_curve_[-1]["loss"], whole.loss_curve_[-1]["loss"], rtol=1e-4
-    )
-    twice = clone(whole).set_params(gradient_checkpointing=True).fit(X)
-    np.testing.assert_allclose(
-        twice.loss_curve_[-1]["loss"], whole.loss_curve_[-1]["loss"], rtol=1e-5
-    )
-    few = clone(whole).set_params(gradient_accumulation=100).fit(X)
-    np.testing.assert_allclose(
-        few.loss_curve_[-1]["loss"], whole.loss_curve_[-1]["loss"], rtol=1e-4
-    )
+@pytest.mark.parametrize(
+    "change", [{"gradient_accumulation": 3}, {"gradient_checkpointing": True}], ids=repr
+)
+def test_memory_for_time_changes_nothing_else(X, change):
+    whole = make_estimator(precision="float32", max_steps=5, batch_size=50, n_stages=6).fit(X)
+    changed = clone(whole).set_params(**change).fit(X)
+    losses = (vq.loss_curve_[-1]["loss"] for vq in (changed, whole))
+    assert next(losses) == pytest.approx(next(losses), rel=1e-4)
+
+
+def test_more_parts_than_rows(X):
+    vq = make_estimator(max_steps=2, batch_size=5, gradient_accumulation=100).fit(X)
+    assert vq.n_steps_ == 2
 
 
 def test_prefixes_refine(fitted, X):
@@ -112,7 +111,8 @@ def test_prefixes_refine(fitted, X):
 def test_refining_beats_kmeans_by_far(X):
     X = load_digits_images().data
     vq = make_estimator(max_steps=300).fit(X)
-    first = np.square(vq.decode(vq.encode(X)[:, :1]) - X).mean()
+    nearest = vq.set_params(round_beam_size=1).encode(X)[:, :1]
+    first = np.square(vq.decode(nearest) - X).mean()
     kmeans = KMeans(8, n_init=1, random_state=0).fit(X)
     assert first < 1.05 * kmeans.inertia_ / X.size
     assert -vq.score(X) < 0.6 * kmeans.inertia_ / X.size
@@ -310,7 +310,7 @@ def test_partial_fit_goes_on_and_keeps_its_optimizer(X):
     vq = make_estimator()
     for _ in range(10):
         vq.partial_fit(X)
-    assert vq.n_steps_ == 40
+    assert vq.n_steps_ == 20  # two batches each time
     assert len(vq.loss_curve_) == 10
     assert vq.loss_curve_[-1]["error"] < vq.loss_curve_[0]["error"]
     again = make_estimator()
@@ -343,7 +343,7 @@ def test_partial_fit_after_fit_and_fit_after_partial_fit(X):
     vq = make_estimator().fit(X)
     steps = vq.n_steps_
     vq.partial_fit(X)
-    assert vq.n_steps_ == steps + 4
+    assert vq.n_steps_ == steps + 2
     assert_same_network(vq.fit(X), make_estimator().fit(X))
 
 
@@ -469,7 +469,7 @@ def test_defaults_serve_a_first_time_user():
 def test_each_parameter_reaches_the_training(X, change):
     if "precision" in change and not trains_in_bf16(torch.device("cpu")):
         pytest.skip("this CPU has no native bfloat16: 'auto' is float32")
-    usual, changed = make_estimator().fit(X), make_estimator(**change).fit(X)
+    usual, changed = (make_estimator(n_stages=6, **c).fit(X) for c in ({}, change))
     assert not torch.equal(usual.network_.mixing, changed.network_.mixing)
 
 
