@@ -119,23 +119,29 @@ def main():
     help_reach = "lengths of fits to try against the original, beside --seconds"
     parser.add_argument("--reach", default=[10, 20, 30, 60], help=help_reach, **lengths)
     parser.add_argument("--out", help="the JSON file to write, section by section")
+    parser.add_argument("--go-on", action="store_true", help="keep what the file has already")
     parser.add_argument("--quick", action="store_true", help="only see that it runs: no figures")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seconds, arguments.reach, arguments.original_seconds = [2, 4], [1], 3
 
-    report = Report(arguments.out, benchmark="quality", quick=arguments.quick, seed=SEED)
+    report = Report(
+        arguments.out, benchmark="quality", quick=arguments.quick, seed=SEED, go_on=arguments.go_on
+    )
     data = load_images(arguments.quick)
     seconds = sorted(arguments.seconds)
     for length in seconds:
+        if f"{length:g}" in report.get("fits", {}):
+            continue
         with AnonymousMemory() as memory:
             vq = fit(data, length)
         result = describe_fit(vq, data)
         if length == seconds[0]:  # what the allocator keeps would hide the growth of later ones
             result["peak_anonymous_memory_gib"] = round(memory.growth_gib, 3)
         report.add(f"{length:g}", result, within="fits")
-    if arguments.original:
+    if arguments.original and "original" not in report:
         measure_original(arguments.original, arguments.original_seconds, data, report)
+    if "original" in report:
         target = report["original"]["test_error_first_2000"]
         reach(target, arguments.reach, data, report)
 

@@ -106,11 +106,17 @@ def rate_of(function, n_images, repeats=3):
 
 
 class Report(dict):
-    """What was measured: written after each section, so that a run that is killed keeps it."""
+    """What was measured: written after each section, so that a run that is killed keeps it.
 
-    def __init__(self, path, **head):
-        super().__init__(machine=describe(), **head)
+    With `go_on`, the sections that the file has already are taken over.
+    """
+
+    def __init__(self, path, *, go_on=False, **head):
+        super().__init__()
         self.path = Path(path) if path else None
+        if go_on and self.path and self.path.exists():
+            self.update(json.loads(self.path.read_text()))
+        self.update(machine=describe(), **head)
         self.started = time.perf_counter()
 
     def add(self, name, value, *, within=None):
