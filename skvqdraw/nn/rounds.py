@@ -397,6 +397,14 @@ def _search_mixtures(beam, rr_NB, q_NBR, gram_URR, bases_NB, mixing_TKR, beam_si
         rr_NB, parents_NB, options_NB = beam.extend(loss_NBK, beam_size if t < T - 1 else n_best)
         if t < T - 1:
             bases_NB = bases_NB.gather(1, parents_NB)
-            moves_UKR = torch.matmul(mixing_TKR[t], gram_URR)
-            q_NBR = pick(q_NBR, parents_NB) - moves_UKR[bases_NB, options_NB]
+            moved_NBR = _moved(gram_URR, bases_NB, mixing_TKR[t], options_NB)
+            q_NBR = pick(q_NBR, parents_NB) - moved_NBR
     return beam.rows_NB, beam.codes_NBT
+
+
+def _moved(gram_URR, bases_NB, mixing_KR, options_NB):
+    """Return G m of each hypothesis, (N, B, R)."""
+    U, R, _ = gram_URR.shape
+    if bases_NB.numel() * R < U * len(mixing_KR):  # fewer products than those of all options
+        return torch.einsum("nbrs,nbs->nbr", gram_URR[bases_NB], mixing_KR[options_NB])
+    return torch.matmul(mixing_KR, gram_URR)[bases_NB, options_NB]
