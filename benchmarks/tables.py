@@ -32,6 +32,11 @@ def table(rows, columns, form):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def figure(value):
+    """Return a count as it is, anything else to four digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
 def machine(result):
     about = result.get("machine", {})
     versions = ", ".join(" ".join(pair) for pair in about.get("versions", {}).items())
@@ -67,7 +72,7 @@ def quality(result):
         stages[title] = dict(enumerate(result[name]["test_error_by_stage_first_2000"], 1))
     columns = ("bits", "training", "all test", "default", "greedy", "beam_4", "beam_16")
     yield f"{machine(result)}\nErrors; the last four columns are of the first 2,000 test images:\n"
-    yield table(errors, columns, "{:.4g}".format)
+    yield table(errors, columns, figure)
     yield "Test error after each stage (the original: on the first 2,000 test images):\n"
     yield table(stages, range(1, 11), "{:.4f}".format)
     if result.get("seconds_to_reach"):
@@ -77,7 +82,7 @@ def quality(result):
 def pretrained(result):
     columns = ("images", "test_error", "test_entropy_bits", "images_per_second")
     yield machine(result)
-    yield table(result.get("codings", {}), columns, "{:,.5g}".format)
+    yield table(result.get("codings", {}), columns, figure)
     read = {"test images recognised": result.get("probe", {})}
     yield table(read, ("linear", "mlp", "boosting"), "{:.1%}".format)
 
@@ -85,7 +90,7 @@ def pretrained(result):
 def vectors(result):
     columns = ("error", "train_error", "test_entropy_bits", "fit_seconds", "encode_rows_per_second")
     yield machine(result)
-    yield table(result.get("results", {}), columns, "{:,.5g}".format)
+    yield table(result.get("results", {}), columns, figure)
 
 
 def ablations(result):
@@ -94,7 +99,7 @@ def ablations(result):
         rows[name] = {**row["test_error"], **{k: v for k, v in row.items() if k != "test_error"}}
     columns = ("greedy", "default", "beam_4", "entropy_bits", "parameters", "step_ms")
     yield f"{machine(result)}\nAfter {result['steps']} steps:\n"
-    yield table(rows, columns, "{:,.4g}".format)
+    yield table(rows, columns, figure)
 
 
 def headline():
