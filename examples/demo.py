@@ -86,7 +86,7 @@ def main():
     print(f"Fitting on {len(X)} digits of 8 x 8 pixels; figures are of {len(X_test)} others.")
     started = time.perf_counter()
     refiner = ConvRefiner(digits.image_shape, n_channels=64, downsampling=2)
-    vq = VQDRAW(N_STAGES, N_OPTIONS, refiner=refiner, max_steps=600, random_state=0, verbose=1)
+    vq = VQDRAW(N_STAGES, N_OPTIONS, refiner=refiner, max_steps=200, random_state=0, verbose=1)
     vq.fit(X)
     print(f"Fitted in {time.perf_counter() - started:.0f} s.\n")
 
