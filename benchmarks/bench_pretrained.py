@@ -13,14 +13,14 @@ import warnings
 
 import numpy as np
 from machine import Report
-from mnist import load_images
+from mnist import coded_as, errors_by_stage, load_images
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from skvqdraw import load_pretrained
-from skvqdraw._codes import entropy_bits, option_frequencies
+from skvqdraw._codes import entropy_bits, one_hot, option_frequencies
 
 SEED = 0
 N_SOME = 2_000
@@ -36,22 +36,10 @@ def code(vq, X, beam_size, round_beam_size, precision):
     seconds = time.perf_counter() - started
     return {
         "images": len(X),
-        "test_error": round(error(vq.decode(codes), X), 6),
+        "test_error": round(float(np.square(vq.decode(codes) - X).mean(dtype=float)), 6),
         "test_entropy_bits": round(entropy_bits(option_frequencies(codes, 64)), 2),
         "images_per_second": round(len(X) / seconds, 1),
     }
-
-
-def error(Xr, X):
-    """Return the mean squared error of reconstructions."""
-    return float(np.square(Xr - X).mean(dtype=float))
-
-
-def errors_by_stage(vq, X):
-    """Return the errors of all prefixes of the codes that the defaults give."""
-    vq.set_params(beam_size=1, round_beam_size=16, precision="auto")
-    codes = vq.encode(X)
-    return [round(error(vq.decode(codes[:, : s + 1]), X), 6) for s in range(10)]
 
 
 def probe(vq, data):
@@ -59,10 +47,9 @@ def probe(vq, data):
 
     None of them was tuned here; all are reported, and the best is the best on the test images.
     """
-    vq.set_params(beam_size=1, round_beam_size=16, precision="auto")
-    Z, Z_test = vq.transform(data.X), vq.transform(data.X_test)
-    # Trees split categories better than 640 columns of zeros and ones.
     codes, codes_test = vq.encode(data.X), vq.encode(data.X_test)
+    Z, Z_test = one_hot(codes, 64), one_hot(codes_test, 64)
+    # Trees split categories better than 640 columns of zeros and ones.
     boosting = HistGradientBoostingClassifier(categorical_features=[True] * 10, random_state=SEED)
     mlp = MLPClassifier((256, 256), alpha=0.3, max_iter=15, random_state=SEED)
     with warnings.catch_warnings():
@@ -87,7 +74,8 @@ def main():
             X = data.X_test if beams[0] == 1 else data.X_test[:N_SOME]
             name = f"beam_size={beams[0]}, round_beam_size={beams[1]}, {precision}"
             report.add(name, code(vq, X, *beams, precision), within="codings")
-    report.add("test_error_by_stage_first_2000", errors_by_stage(vq, data.X_test[:N_SOME]))
+    some, vq = data.X_test[:N_SOME], coded_as(vq.set_params(precision="auto"), "default")
+    report.add("test_error_by_stage_first_2000", errors_by_stage(vq, some, vq.encode(some)))
     report.add("probe", probe(vq, data))
 
 

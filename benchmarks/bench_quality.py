@@ -10,11 +10,10 @@ images, or on the first 2,000 where the name says so.
 import argparse
 import os
 
-import numpy as np
 import original
 import torch
 from machine import AnonymousMemory, Report
-from mnist import CODINGS, IMAGE_SHAPE, coded_as, load_images
+from mnist import CODINGS, IMAGE_SHAPE, coded_as, errors_by_stage, load_images
 
 from skvqdraw import VQDRAW
 from skvqdraw._codes import entropy_bits, option_frequencies
@@ -41,14 +40,8 @@ def error(vq, X, coding="default"):
     return round(-coded_as(vq, coding).score(X), 6)
 
 
-def errors_by_stage(vq, X, codes):
-    """Return the mean squared error of each prefix of the codes."""
-    prefixes = (codes[:, : s + 1] for s in range(codes.shape[1]))
-    return [round(float(np.square(vq.decode(c) - X).mean(dtype=float)), 6) for c in prefixes]
-
-
 def describe_fit(vq, data):
-    """Return everything but the probe that is said of a fit."""
+    """Return what is said of a fit."""
     seconds = vq.loss_curve_[-1]["seconds"]
     result = {
         "estimator": repr(vq),

@@ -24,6 +24,12 @@ def coded_as(vq, coding):
     return vq.set_params(**{name: defaults[name] for name in names} | CODINGS[coding])
 
 
+def errors_by_stage(vq, X, codes):
+    """Return the mean squared error of each prefix of the codes."""
+    prefixes = (codes[:, : s + 1] for s in range(codes.shape[1]))
+    return [round(float(np.square(vq.decode(c) - X).mean(dtype=float)), 6) for c in prefixes]
+
+
 def load_images(quick):
     """Return X, y, X_test, y_test of MNIST, pixels in [0, 1].
 

@@ -114,22 +114,8 @@ def cifar10(paper=False):
     >>> vq.n_stages, vq.refiner.stages_per_round, vq.gradient_checkpointing
     (100, 5, True)
     """
-    if paper:
-        return _of_paper(
-            PaperRefiner(architecture="cifar10", segment_length=10),
-            100,
-            batch_size=512,
-            gradient_accumulation=16,
-            gradient_checkpointing=True,
-            max_steps=2_175,
-        )
-    return VQDRAW(
-        100,
-        _N_OPTIONS,
-        refiner=ConvRefiner((32, 32, 3), **_LONG),
-        gradient_checkpointing=True,
-        max_steps=10_000,
-    )
+    refiner = ConvRefiner((32, 32, 3), **_LONG)
+    return _of_hundred_stages(refiner, paper, architecture="cifar10", max_steps=2_175)
 
 
 def celeba64(paper=False):
@@ -153,22 +139,22 @@ def celeba64(paper=False):
     >>> vq.refiner.image_shape, vq.refiner.downsampling
     ((64, 64, 3), 8)
     """
+    refiner = ConvRefiner((64, 64, 3), downsampling=8, **_LONG)
+    return _of_hundred_stages(refiner, paper, architecture="celeba64", max_steps=2_262)
+
+
+def _of_hundred_stages(refiner, paper, *, architecture, max_steps):
+    """Return an estimator of 600 bits: with our refiner, or the paper's with its steps."""
     if paper:
         return _of_paper(
-            PaperRefiner(architecture="celeba64", segment_length=10),
+            PaperRefiner(architecture=architecture, segment_length=10),
             100,
             batch_size=512,
             gradient_accumulation=16,
             gradient_checkpointing=True,
-            max_steps=2_262,
+            max_steps=max_steps,
         )
-    return VQDRAW(
-        100,
-        _N_OPTIONS,
-        refiner=ConvRefiner((64, 64, 3), downsampling=8, **_LONG),
-        gradient_checkpointing=True,
-        max_steps=10_000,
-    )
+    return VQDRAW(100, _N_OPTIONS, refiner=refiner, gradient_checkpointing=True, max_steps=10_000)
 
 
 def _of_paper(refiner, n_stages, **params):
