@@ -1,5 +1,7 @@
 """What all estimators of codes share."""
 
+from contextlib import contextmanager
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
@@ -10,6 +12,18 @@ from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted
 
 # Rows whose reconstructions are held at a time where only their errors are wanted.
 _SCORED_ROWS = 4096
+
+
+@contextmanager
+def unchanged_on_failure(estimator):
+    """Give the estimator its old attributes back if the block raises."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -34,6 +48,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _reconstruct(self, X):
         """Return `_decode(_encode(X))`; a subclass may know a shorter way."""
         return self._decode(self._encode(X))
+
+    def _losses(self, X, Xr):
+        """Return the loss of each row of X given its reconstruction, in float64."""
+        return np.square(Xr.astype(np.float64) - X).mean(axis=1)
 
     @property
     def _code_shape(self):
@@ -163,7 +181,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self._reconstruct(self._validate_X(X, reset=False))
 
     def score_samples(self, X):
-        """Return minus the squared error of each row's reconstruction.
+        """Return minus the loss of each row's reconstruction.
 
         Parameters
         ----------
@@ -173,19 +191,19 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            Minus the mean over features of the squared error, in the squared units of X.
+            Minus the mean over features of the squared error, in the squared units of X; an
+            estimator with another `loss` gives minus the mean of that.
         """
         check_is_fitted(self)
         X = self._validate_X(X, reset=False)
         scores = np.empty(len(X))
         for start in range(0, len(X), _SCORED_ROWS):
             rows = X[start : start + _SCORED_ROWS]
-            error = self._reconstruct(rows).astype(np.float64) - rows
-            scores[start : start + _SCORED_ROWS] = -np.square(error).mean(axis=1)
+            scores[start : start + _SCORED_ROWS] = -self._losses(rows, self._reconstruct(rows))
         return scores
 
     def score(self, X, y=None):
-        """Return minus the mean squared error of the reconstructions: higher is better.
+        """Return minus the mean loss of the reconstructions: higher is better.
 
         Parameters
         ----------
@@ -274,7 +292,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         -------
         names : ndarray of str
             ``vqdraw_s{stage}_o{option}``, or ``vqdraw_s{stage}`` with ``encoding="ordinal"``,
-            counted from 0.
+            counted from 0; the name of the class comes first.
         """
         super().get_feature_names_out(input_features)
         n_stages, n_options = self._code_shape

@@ -1,17 +1,17 @@
 """A fit, apart from the estimator until all of it is done."""
 
 import warnings
-from contextlib import contextmanager
 from copy import deepcopy
 
 import numpy as np
 import torch
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ._coding import coded_tiles
 from ._device import resolve_device, trains_in_bf16
-from ._residual_kmeans import residual_kmeans
+from ._residual_kmeans import cluster
 from .nn import Round
 from .nn.losses import SquaredError
 from .refiners import MLPRefiner
@@ -58,15 +58,17 @@ class Fit:
         )
         if hasattr(network, "start_from_table"):
             subset = np.sort(rng.choice(rows, min(_TABLE_ROWS, len(rows)), replace=False))
-            codebooks = residual_kmeans(
-                self.preparation.forward(self.X[subset]).numpy(),
-                1,
-                K,
-                rng,
-                max_iter=_TABLE_ITERATIONS,
-                sample_weight=self.sample_weight[subset],
-            )
-            network.start_from_table(codebooks[0])
+            # One thread: sums over several come in any order, and refits must be equal to the bit.
+            with threadpool_limits(1, user_api="openmp"):
+                table, _ = cluster(
+                    self.preparation.forward(self.X[subset]).numpy(),
+                    K,
+                    rng,
+                    max_iter=_TABLE_ITERATIONS,
+                    tol=1e-4,
+                    sample_weight=self.sample_weight[subset],
+                )
+            network.start_from_table(table)
         return network.to(self.device)
 
     def train(self, order, *, validation_rows=None, **budget):
@@ -201,18 +203,6 @@ class _Progress:
 
     def close(self):
         self.bar.close()
-
-
-@contextmanager
-def unchanged_on_failure(estimator):
-    """Give the estimator its old attributes back if the block raises."""
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
 
 
 def build_network(refiner, n_features, n_stages, n_options, *, seed):

@@ -1,29 +1,133 @@
-"""Residual k-means: each stage clusters what the stages before it left over."""
+"""Residual k-means: stages of centres that are summed, found and followed.
+
+Axes: N rows, S stages, K options, D features, B hypotheses of a row.
+"""
 
 import warnings
 
 import numpy as np
-from sklearn.cluster import KMeans
+from scipy import linalg, sparse
+from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+
+# Rows are coded in tiles of this many, the last one padded: a product of matrices rounds in ways
+# that depend on its shape, and a code must not depend on the rows beside it.
+TILE_ROWS = 256
+# k-means++ looks at no more than so many rows per centre, ...
+_SEEDING_ROWS_PER_CENTRE = 512
+# ... and at rows of more than twice so many features through as many random projections, which
+# keep distances well enough to choose by, for a tenth of the time.
+_SKETCH_FEATURES = 32
+# How firmly a refit holds on to the codebooks, as a share of an option's average number of rows:
+# the same vector added at one stage and subtracted at another changes no reconstruction, so the
+# codebooks that fit best are many.
+_REFIT_RIDGE = 0.1
 
 
-def residual_kmeans(X, n_stages, n_options, random_state, *, max_iter, sample_weight=None):
-    """Return codebooks (n_stages, n_options, n_features), float32.
+def tiles(n_rows):
+    """Return slices of TILE_ROWS rows, the last one of what is left."""
+    return [slice(start, start + TILE_ROWS) for start in range(0, n_rows, TILE_ROWS)]
+
+
+def padded(rows):
+    """Return an array of at most TILE_ROWS rows with zeros to that many."""
+    if len(rows) == TILE_ROWS:
+        return rows
+    return np.concatenate([rows, np.zeros((TILE_ROWS - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
+def cluster(X_ND, n_options, rng, *, max_iter, tol, sample_weight=None):
+    """Return centres (K, D) of k-means, and its iterations. X_ND comes back but for rounding.
 
     With fewer rows than options the last centres repeat: the first of equals is the one chosen.
     """
-    residual = np.array(X, dtype=np.float32)
-    codebooks = np.empty((n_stages, n_options, residual.shape[1]), dtype=np.float32)
-    n_clusters = min(n_options, len(residual))
-    for codebook in codebooks:
-        kmeans = KMeans(n_clusters, n_init=1, max_iter=max_iter, random_state=random_state)
-        with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
-            # Fewer distinct rows than clusters: the spare centres are harmless. One thread,
-            # because sums over several come in any order, and refits must be equal to the bit.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            labels = kmeans.fit(residual, sample_weight=sample_weight).labels_
-        centres = kmeans.cluster_centers_
-        codebook[:] = centres[np.minimum(np.arange(n_options), n_clusters - 1)]
-        residual -= centres[labels]
-    return codebooks
+    n_clusters = min(n_options, len(X_ND))
+    seeds = X_ND[_seed_rows(X_ND, n_clusters, rng, sample_weight)]
+    # A copy of X would take as long as ten iterations.
+    kmeans = KMeans(n_clusters, init=seeds, n_init=1, max_iter=max_iter, tol=tol, copy_x=False)
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters: the spare centres are harmless.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        centres_KD = kmeans.fit(X_ND, sample_weight=sample_weight).cluster_centers_
+    return centres_KD[np.minimum(np.arange(n_options), n_clusters - 1)], kmeans.n_iter_
+
+
+def _seed_rows(X_ND, n_clusters, rng, sample_weight):
+    """Return the rows that k-means++ chooses."""
+    n_rows, n_features = X_ND.shape
+    rows = None
+    if n_rows > n_clusters * _SEEDING_ROWS_PER_CENTRE:
+        rows = rng.choice(n_rows, n_clusters * _SEEDING_ROWS_PER_CENTRE, replace=False)
+        rows.sort()
+        X_ND = X_ND[rows]
+        sample_weight = None if sample_weight is None else sample_weight[rows]
+    if n_features > 2 * _SKETCH_FEATURES:
+        X_ND = X_ND @ rng.standard_normal((n_features, _SKETCH_FEATURES)).astype(X_ND.dtype)
+    _, chosen = kmeans_plusplus(X_ND, n_clusters, sample_weight=sample_weight, random_state=rng)
+    return chosen if rows is None else rows[chosen]
+
+
+def nearest(left_ND, codebook_KD):
+    """Return the nearest centre of each row: |x - c|^2 is least where |c|^2 / 2 - x.c is."""
+    half_norms_K = np.einsum("kd,kd->k", codebook_KD, codebook_KD) / 2
+    return (half_norms_K - left_ND @ codebook_KD.T).argmin(axis=1)
+
+
+class BeamSearch:
+    """Codes whose sums of centres lie near rows, by search in tables of inner products.
+
+    With x the row and y the sum of the centres so far, a centre c adds to the error
+    |x - y|^2 the amount |c|^2 - 2 x.c + 2 y.c, and y.c is a sum of products of centres, which do
+    not depend on the row: after one product of the rows with all centres, a hypothesis costs K
+    additions per stage, whatever D.
+    """
+
+    def __init__(self, codebooks_SKD, beam_size):
+        self.codebooks_SKD = codebooks_SKD
+        self.beam_size = beam_size
+        self.norms_SK = np.einsum("skd,skd->sk", codebooks_SKD, codebooks_SKD)
+        # For each stage: with every earlier stage, (s, K, K).
+        self.products = [
+            2 * (codebooks_SKD[:s] @ codebooks_SKD[s].T) for s in range(len(codebooks_SKD))
+        ]
+
+    def codes(self, x_ND):
+        """Return codes (N, S) of TILE_ROWS rows."""
+        S, K, D = self.codebooks_SKD.shape
+        N = len(x_ND)
+        products_NSK = 2 * (x_ND @ self.codebooks_SKD.reshape(S * K, D).T).reshape(N, S, K)
+        codes_NBS = np.zeros((N, 1, S), dtype=np.intp)
+        error_NB = np.zeros((N, 1), dtype=x_ND.dtype)
+        for s in range(S):
+            error_NBK = error_NB[:, :, None] + (self.norms_SK[s] - products_NSK[:, s])[:, None]
+            for t in range(s):
+                error_NBK += self.products[s][t].take(codes_NBS[:, :, t], axis=0)
+            error_Nc = error_NBK.reshape(N, -1)
+            if s == S - 1:
+                best_NB = error_Nc.argmin(axis=1)[:, None]
+            else:
+                n_kept = min(self.beam_size, error_Nc.shape[1])
+                best_NB = error_Nc.argpartition(n_kept - 1, axis=1)[:, :n_kept]
+            error_NB = np.take_along_axis(error_Nc, best_NB, axis=1)
+            parent_NB, option_NB = np.divmod(best_NB, K)
+            codes_NBS = np.take_along_axis(codes_NBS, parent_NB[:, :, None], axis=1)
+            codes_NBS[:, :, s] = option_NB
+        return codes_NBS[:, 0]
+
+
+def refit(x_ND, codes_NS, codebooks_SKD, sample_weight):
+    """Return the codebooks whose sums along the codes are nearest to the rows, by least squares.
+
+    All codebooks at once; a ridge keeps them near those given. Solved in float64.
+    """
+    S, K, D = codebooks_SKD.shape
+    columns = (codes_NS + K * np.arange(S)).ravel()
+    starts = np.arange(0, columns.size + 1, S)
+    Z = sparse.csr_array((np.ones(columns.size), columns, starts), shape=(len(codes_NS), S * K))
+    weighted = sparse.csr_array((np.repeat(sample_weight, S), columns, starts), shape=Z.shape)
+    ridge = _REFIT_RIDGE * sample_weight.sum() / K
+    gram = (weighted.T @ Z).toarray()
+    gram[np.diag_indices_from(gram)] += ridge
+    right = weighted.astype(x_ND.dtype).T @ x_ND + ridge * codebooks_SKD.reshape(S * K, D)
+    solution = linalg.solve(gram, right.astype(np.float64), assume_a="pos", overwrite_a=True)
+    return solution.reshape(codebooks_SKD.shape).astype(codebooks_SKD.dtype)

@@ -7,11 +7,11 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ._base import CodeTransformer
+from ._base import CodeTransformer, unchanged_on_failure
 from ._codes import codes_dtype, option_frequencies
 from ._coding import coded_tiles, decoded_tiles
 from ._device import resolve_device
-from ._fitting import Fit, build_network, unchanged_on_failure
+from ._fitting import Fit, build_network
 from ._sklearn import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
 from .training.batches import Preparation, endless_order, one_pass
 from .training.schedule import constant, warm_up_and_cosine

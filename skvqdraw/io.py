@@ -1,8 +1,9 @@
 """Saving and loading models: the one owner of the file format.
 
-A model is one safetensors file. Its tensors are the network's, as ``network.<name>``, and the
-arrays that the estimator learned. Its metadata holds one JSON string with the format version, the
-class, the parameters and the small learned attributes. Nothing in the file is ever executed.
+A model is one safetensors file. Its tensors are the arrays that the estimator learned and, where
+it has a network, those of the network as ``network.<name>``. Its metadata holds one JSON string
+with the format version, the class, the parameters and the small learned attributes. Nothing in the
+file is ever executed.
 """
 
 import json
@@ -13,6 +14,7 @@ import safetensors.numpy
 from sklearn.base import BaseEstimator
 
 from . import refiners
+from ._cluster_boosting import ClusterBoosting
 from ._files import write_atomically
 from ._fitting import build_network
 from ._vqdraw import VQDRAW
@@ -23,10 +25,17 @@ __all__ = ["load"]
 
 _FORMAT_VERSION = 1
 _HEADER = "skvqdraw"
-_ESTIMATORS = {"VQDRAW": VQDRAW}
+_ESTIMATORS = {"ClusterBoosting": ClusterBoosting, "VQDRAW": VQDRAW}
 _REFINERS = {name: getattr(refiners, name) for name in refiners.__all__ if name != "Refiner"}
-_ARRAYS = ("mean_", "code_usage_")
-_SMALL = ("scale_", "n_steps_", "loss_curve_", "n_features_in_")
+# What an estimator learns: arrays, and what JSON can hold.
+_ARRAYS = {
+    ClusterBoosting: ("mean_", "codebooks_", "stage_loss_", "code_usage_"),
+    VQDRAW: ("mean_", "code_usage_"),
+}
+_SMALL = {
+    ClusterBoosting: ("n_iter_", "n_features_in_"),
+    VQDRAW: ("scale_", "n_steps_", "loss_curve_", "n_features_in_"),
+}
 
 
 def save(estimator, path):
@@ -43,14 +52,15 @@ def save(estimator, path):
             name: _param_to_json(name, value)
             for name, value in estimator.get_params(deep=False).items()
         },
-        "fitted": {name: getattr(estimator, name) for name in _SMALL},
-        "refiner_": _param_to_json("refiner_", estimator.refiner_),
+        "fitted": {name: getattr(estimator, name) for name in _SMALL[type(estimator)]},
     }
     if hasattr(estimator, "feature_names_in_"):
         header["fitted"]["feature_names_in_"] = estimator.feature_names_in_.tolist()
-    tensors = {name: getattr(estimator, name) for name in _ARRAYS}
-    for name, array in network_arrays(estimator.network_).items():
-        tensors[f"network.{name}"] = array
+    tensors = {name: getattr(estimator, name) for name in _ARRAYS[type(estimator)]}
+    if hasattr(estimator, "network_"):
+        header["refiner_"] = _param_to_json("refiner_", estimator.refiner_)
+        for name, array in network_arrays(estimator.network_).items():
+            tensors[f"network.{name}"] = array
     write_atomically(path, safetensors.numpy.save(tensors, {_HEADER: json.dumps(header)}))
 
 
@@ -67,8 +77,8 @@ def load(path, *, allow=()):
 
     Returns
     -------
-    estimator : VQDRAW
-        The fitted estimator: same parameters, same codes. The memory of `partial_fit` (its
+    estimator : VQDRAW or ClusterBoosting
+        The fitted estimator: same parameters, same codes. The memory of `VQDRAW.partial_fit` (its
         optimizer) is not saved; training can go on, with a fresh one.
 
     Raises
@@ -117,21 +127,27 @@ def _restore(header, tensors, specs):
     if header["class"] not in _ESTIMATORS:
         raise FormatError(f"unknown class {header['class']!r}; known are {sorted(_ESTIMATORS)}.")
     params = {name: _param_from_json(value, specs) for name, value in header["params"].items()}
-    estimator = _ESTIMATORS[header["class"]](**params)
-    for name in _SMALL:
+    cls = _ESTIMATORS[header["class"]]
+    estimator = cls(**params)
+    for name in _SMALL[cls]:
         setattr(estimator, name, header["fitted"][name])
     if "feature_names_in_" in header["fitted"]:
         names = header["fitted"]["feature_names_in_"]
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
-    for name in _ARRAYS:
+    for name in _ARRAYS[cls]:
         setattr(estimator, name, tensors.pop(name))
+    if "refiner_" in header:
+        _restore_network(estimator, header, tensors, specs)
+    return estimator
+
+
+def _restore_network(estimator, header, tensors, specs):
     estimator.refiner_ = _param_from_json(header["refiner_"], specs)
     estimator.network_ = build_network(
         estimator.refiner_, estimator.n_features_in_, *estimator.code_usage_.shape, seed=0
     )
     arrays = {name.removeprefix("network."): array for name, array in tensors.items()}
     load_network_arrays(estimator.network_, arrays)
-    return estimator
 
 
 def _param_to_json(name, value):

@@ -4,7 +4,7 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvqdraw import VQDRAW
+from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.refiners import MLPRefiner
 
 
@@ -13,10 +13,21 @@ def small(**params):
     return VQDRAW(3, 4, refiner=refiner, max_steps=10, random_state=0, **params)
 
 
+def boosting(**params):
+    return ClusterBoosting(3, 4, random_state=0, **params)
+
+
 EXPECTED_FAILED_CHECKS = {
-    "check_sample_weight_equivalence_on_dense_data": (
-        "weights scale the loss of rows that are drawn in mini-batches"
-    ),
+    VQDRAW: {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "weights scale the loss of rows that are drawn in mini-batches"
+        ),
+    },
+    ClusterBoosting: {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "k-means++ draws among other rows when rows are repeated, as in KMeans"
+        ),
+    },
 }
 
 
@@ -27,14 +38,20 @@ EXPECTED_FAILED_CHECKS = {
         small(encoding="ordinal"),
         small(beam_size=2),
         small(early_stopping=True, validation_fraction=0.3),
+        boosting(),
+        boosting(encoding="onehot-dense"),
+        boosting(encoding="ordinal"),
+        boosting(beam_size=2, n_refits=1),
+        boosting(subsample=20, shrinkage="auto"),
     ],
-    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS,
+    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS[type(estimator)],
     xfail_strict=True,
 )
 def test_common_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.parametrize("make", [small, boosting])
 @pytest.mark.parametrize("encoding", ["onehot", "onehot-dense", "ordinal"])
 @pytest.mark.parametrize(
     "name",
@@ -45,10 +62,12 @@ def test_common_checks(estimator, check):
         "check_transformer_get_feature_names_out",
     ],
 )
-def test_checks_that_are_not_yielded(name, encoding):
-    getattr(estimator_checks, name)("VQDRAW", small(encoding=encoding))
+def test_checks_that_are_not_yielded(name, encoding, make):
+    estimator = make(encoding=encoding)
+    getattr(estimator_checks, name)(type(estimator).__name__, estimator)
 
 
+@pytest.mark.parametrize("make", [small, boosting])
 @pytest.mark.parametrize("encoding", ["onehot-dense", "ordinal"])
 @pytest.mark.parametrize(
     "name",
@@ -61,5 +80,6 @@ def test_checks_that_are_not_yielded(name, encoding):
         "check_global_set_output_transform_polars",
     ],
 )
-def test_data_frames_out(name, encoding):
-    getattr(estimator_checks, name)("VQDRAW", small(encoding=encoding))
+def test_data_frames_out(name, encoding, make):
+    estimator = make(encoding=encoding)
+    getattr(estimator_checks, name)(type(estimator).__name__, estimator)

@@ -60,6 +60,21 @@ def test_round_trip_is_exact(X, tmp_path, kind, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+def test_round_trip_of_cluster_boosting(X, tmp_path, loss, way):
+    boosting = skvqdraw.ClusterBoosting(3, 8, loss=loss, shrinkage="auto", random_state=0).fit(X)
+    back = WAYS[way](boosting, tmp_path)
+    codes = boosting.encode(X)
+    np.testing.assert_array_equal(back.encode(X), codes)
+    np.testing.assert_array_equal(back.decode(codes), boosting.decode(codes))
+    assert repr(back) == repr(boosting)
+    assert vars(back).keys() == vars(boosting).keys()
+    for name in ("mean_", "codebooks_", "stage_loss_", "code_usage_"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(boosting, name))
+        assert getattr(back, name).dtype == getattr(boosting, name).dtype
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_training_goes_on_after_a_round_trip(X, tmp_path, way):
     vq = make_estimator().partial_fit(X).partial_fit(X)
     back = WAYS[way](vq, tmp_path)
@@ -145,7 +160,7 @@ def test_a_subclass_is_not_saved_as_what_load_would_not_know(X, tmp_path):
         pass
 
     vq = Mine(2, 4, refiner=MLPRefiner(8), max_steps=2).fit(X)
-    with pytest.raises(TypeError, match="only VQDRAW can be saved.*got Mine"):
+    with pytest.raises(TypeError, match="only ClusterBoosting, VQDRAW can be saved.*got Mine"):
         vq.save(tmp_path / "model.safetensors")
 
 

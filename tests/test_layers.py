@@ -19,6 +19,8 @@ LAYERS = {
     "nn": 1,
     "training": 2,
     "_sklearn": 3,
+    "_boosting_losses": 3,
+    "_cluster_boosting": 3,
     "_residual_kmeans": 3,
     "refiners": 3,
     "_base": 3,
@@ -77,8 +79,20 @@ def test_a_file_imports_from_its_own_layer_or_a_lower_one(path):
             assert not private, f"private names of scikit-learn: {private}"
 
 
+def test_cluster_boosting_needs_no_torch():
+    waiting, seen = ["_cluster_boosting"], set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for package, module, _ in imports_of(PACKAGE / f"{name}.py"):
+            assert package != "torch", name
+            # save imports io, which knows all estimators, when it is called.
+            if not package and module not in seen | {"io"}:
+                waiting.append(module)
+    assert "_residual_kmeans" in seen
+
+
 def test_public_names():
-    assert skvqdraw.__all__ == sorted(skvqdraw.__all__)
     for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, presets):
         assert all(hasattr(module, name) for name in module.__all__)
 

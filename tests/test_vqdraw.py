@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import make_estimator
 from scipy import sparse
-from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
@@ -20,9 +19,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import skvqdraw._fitting as module
-from skvqdraw import VQDRAW
+from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw._device import trains_in_bf16
-from skvqdraw._residual_kmeans import residual_kmeans
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.nn import DenseRound
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
@@ -443,10 +441,8 @@ def test_defaults_serve_a_first_time_user():
     """Held-out digits are coded better than by residual k-means; blobs to 1 % of the variance."""
     digits = np.random.default_rng(0).permutation(load_digits_images().data)
     vq = VQDRAW(random_state=0).fit(digits[500:])
-    left = digits[:500].astype(np.float64)
-    for codebook in residual_kmeans(digits[500:], 8, 64, np.random.RandomState(0), max_iter=25):
-        left -= codebook[cdist(left, codebook).argmin(1)]
-    assert -vq.score(digits[:500]) < np.square(left).mean()
+    boosting = ClusterBoosting(random_state=0).fit(digits[500:])
+    assert vq.score(digits[:500]) > boosting.score(digits[:500])
     blobs = make_blobs(4_000, 20, centers=30, random_state=0)[0]
     held_out = blobs[:500]
     vq = VQDRAW(random_state=0).fit(blobs[500:])
