@@ -17,9 +17,11 @@ def codes_dtype(n_options):
 def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
     """Return `codes` as an (N, S) array of the smallest dtype, or say what is wrong with it.
 
-    `n_stages` asks for exactly that many columns, `max_stages` for a prefix of that many.
+    `n_stages` asks for exactly that many columns, `max_stages` for a prefix of that many. Without
+    `n_options`, integers may be as large as they like.
     """
     codes = np.asarray(codes)
+    allowed = "integers of at least 0" if n_options is None else f"integers in [0, {n_options})"
     if codes.ndim != 2:
         raise ValueError(
             "codes must be a 2-D array of shape (n_samples, n_stages); got an array of shape "
@@ -27,8 +29,8 @@ def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
         )
     if not np.issubdtype(codes.dtype, np.integer):
         raise ValueError(
-            f"codes must be integers in [0, {n_options}); got dtype {codes.dtype}. Codes come "
-            "from encode, or from codes.astype(int)."
+            f"codes must be {allowed}; got dtype {codes.dtype}. Codes come from encode, or from "
+            "codes.astype(int)."
         )
     if n_stages is not None and codes.shape[1] != n_stages:
         raise ValueError(f"codes must have {n_stages} columns; got {codes.shape[1]}.")
@@ -37,12 +39,13 @@ def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
             f"codes must have at most {max_stages} columns, one for each stage; "
             f"got {codes.shape[1]}."
         )
+    if n_options is None:
+        n_options = int(codes.max(initial=0)) + 1
     wrong = (codes < 0) | (codes >= n_options)
     if wrong.any():
         row, stage = np.argwhere(wrong)[0]
         raise ValueError(
-            f"codes must be integers in [0, {n_options}); got {codes[row, stage]} at row {row}, "
-            f"stage {stage}."
+            f"codes must be {allowed}; got {codes[row, stage]} at row {row}, stage {stage}."
         )
     return codes.astype(codes_dtype(n_options), copy=False)
 
@@ -195,7 +198,7 @@ def option_frequencies(codes, n_options):
 def entropy_bits(frequencies_SK):
     """Return the sum over stages of the marginal entropy of the options, in bits."""
     p = np.asarray(frequencies_SK, dtype=np.float64)
-    return float(-(p * np.log2(np.where(p > 0, p, 1))).sum())
+    return float((p * np.log2(1 / np.where(p > 0, p, 1))).sum())
 
 
 def feature_names(prefix, n_stages, n_options=None):
