@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import skvqdraw
-from skvqdraw import presets
+from skvqdraw import metrics, presets
 
 PACKAGE = Path(skvqdraw.__file__).parent
 LAYERS = {
@@ -28,6 +28,7 @@ LAYERS = {
     "_fitting": 3,
     "_vqdraw": 3,
     "io": 3,
+    "metrics": 3,
     "datasets": 4,
     "pretrained": 4,
     "presets": 4,
@@ -93,7 +94,7 @@ def test_cluster_boosting_needs_no_torch():
 
 
 def test_public_names():
-    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, presets):
+    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, metrics, presets):
         assert all(hasattr(module, name) for name in module.__all__)
 
 
