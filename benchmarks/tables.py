@@ -14,6 +14,20 @@ ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 ENCODINGS = ("encode", "encode_greedy", "encode_beam_4", "encode_beam_16")
 RATES = ("train", "train_same_batch", *ENCODINGS, "decode")
+BASELINE_COLUMNS = (
+    "bits",
+    "train_error",
+    "test_error",
+    "fit_seconds",
+    "encode_rows_per_second",
+    "decode_rows_per_second",
+    "fit_memory_gib",
+)
+DATA_SETS = {
+    "digits": "The bundled digits, 8 x 8 pixels",
+    "mnist": "MNIST",
+    "descriptors": "Image descriptors",
+}
 
 
 def results(name):
@@ -93,6 +107,23 @@ def vectors(result):
     yield table(result.get("results", {}), columns, figure)
 
 
+def baselines(result):
+    yield machine(result)
+    for name, title in DATA_SETS.items():
+        if rows := result.get(f"{name}_results"):
+            yield f"{title}:\n\n" + table(rows, BASELINE_COLUMNS, figure)
+    if big := result.get("memory_map"):
+        yield (
+            "A memory map of {:,} x {} float32: `ClusterBoosting(8, 256, subsample=100_000)` fits "
+            "in {:.0f} s, encodes {:,} rows/s and takes {:.2f} GiB beyond the imports.\n"
+        ).format(
+            *big["shape"],
+            big["fit_seconds"],
+            big["encode_rows_per_second"],
+            big["peak_memory_gib"],
+        )
+
+
 def ablations(result):
     rows = {}
     for name, row in result.get("rows", {}).items():
@@ -148,7 +179,7 @@ def filled(path, sections):
 
 def main():
     check, outdated, sections = "--check" in sys.argv, [], {}
-    for maker in (speed, quality, pretrained, ablations, vectors):
+    for maker in (speed, quality, pretrained, baselines, ablations, vectors):
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
     for path, bodies in ((DOCS, sections), (README, {"headline": headline()})):
