@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ._base import CodeTransformer, unchanged_on_failure
 from ._boosting_losses import LOSSES
 from ._codes import codes_dtype, option_frequencies
-from ._residual_kmeans import BeamSearch, cluster, padded, refit, tiles
+from ._residual_kmeans import ROWS_PER_CENTRE, BeamSearch, cluster, padded, refit, tiles
 from ._sklearn import Interval, StrOptions, check_sample_weight, fit_context
 
 
@@ -46,7 +46,9 @@ class ClusterBoosting(CodeTransformer):
         exact: 256 rows per option are few, 1000 are many. None takes all rows.
     beam_size : int, default=1
         Hypotheses kept from stage to stage, in `fit` and `encode`: lower errors for more time.
-        1 is greedy; 4 to 64. It may be set after `fit`. More than 1 needs squared error.
+        1 is greedy; 4 to 64. It may be set after `fit`. More than 1 needs squared error. In `fit`,
+        where there are less than 512 rows per option, a stage trains on several hypotheses of
+        each row, which over-fits less.
     n_refits : int, default=0
         How many times, after the last stage, to code the training rows and fit all codebooks at
         once to these codes by least squares, for a lower error after the last stage. 1 to 10,
@@ -289,7 +291,8 @@ class _Fit:
         ):
             state = self._state_before(s, state)
             if estimator.verbose > 1:
-                loss = self._average(LOSSES[estimator.loss].losses(state))
+                losses_N = LOSSES[estimator.loss].losses(state)
+                loss = np.average(losses_N, weights=self._weight_of(state))
                 print(f"ClusterBoosting, stage {s}: loss before it {loss:.6g}")
             self.codebooks_SKD[s] = self._new_codebook(s, state)
         del state
@@ -313,13 +316,34 @@ class _Fit:
                 self.rows = np.sort(self.rng.choice(self.weighted_rows, n_drawn, replace=False))
             coder = self._coder(self.codebooks_SKD[:s])
             state = coder.state(self._of_rows(self.X))
+        if s > 0 and estimator.beam_size > 1:
+            return self._left_by_hypotheses(coder.beam, state)
         if s > 0:
             for tile in tiles(len(state)):
                 coder.codes(state[tile])
         return state
 
+    def _left_by_hypotheses(self, beam, x_ND):
+        """Return what the best hypotheses leave of rows, side by side for each row.
+
+        One of each row is what the next stage will see most of. Several are further examples of
+        it, against over-fitting where rows are few.
+        """
+        n_best = max(1, ROWS_PER_CENTRE * self.estimator.n_options // len(x_ND))
+        left = []
+        for tile in tiles(len(x_ND)):
+            rows_ND = x_ND[tile]
+            codes_NBS = beam.best(padded(rows_ND), min(n_best, beam.beam_size))[: len(rows_ND)]
+            left_NBD = np.repeat(rows_ND[:, None], codes_NBS.shape[1], axis=1)
+            for codebook_KD, codes_NB in zip(
+                beam.codebooks_SKD, np.moveaxis(codes_NBS, 2, 0), strict=True
+            ):
+                left_NBD -= codebook_KD[codes_NB]
+            left.append(left_NBD.reshape(-1, x_ND.shape[1]))
+        return np.concatenate(left)
+
     def _new_codebook(self, s, state):
-        estimator, weight = self.estimator, self._of_rows(self.sample_weight)
+        estimator, weight = self.estimator, self._weight_of(state)
         loss = LOSSES[estimator.loss]
         centres_KD, n_iter = cluster(
             loss.descent(state),
@@ -336,6 +360,11 @@ class _Fit:
         if shrinkage == "auto":
             shrinkage = 1.0 if s == 0 else 0.2
         return shrinkage * centres_KD
+
+    def _weight_of(self, state):
+        """Return the weight of each row of a state: of hypotheses, that of their row."""
+        weight = self._of_rows(self.sample_weight)
+        return np.repeat(weight, len(state) // len(weight))
 
     def _refit(self, codes_NS, stage_loss_S):
         """Refit the codebooks as long as it helps; return codes and losses after it."""
@@ -361,7 +390,7 @@ class _Fit:
             for s, codebook_KD in enumerate(codebooks_SKD):
                 coder.loss.move(state, codebook_KD[codes_NS[tile, s]])
                 losses_SN[s, tile] = coder.loss.losses(state)
-        return codes_NS, np.array([self._average(losses_N) for losses_N in losses_SN])
+        return codes_NS, np.average(losses_SN, axis=1, weights=self._of_rows(self.sample_weight))
 
     def _coder(self, codebooks_SKD):
         return _Coder(self.estimator.loss, self.mean_D, codebooks_SKD, self.estimator.beam_size)
@@ -369,9 +398,6 @@ class _Fit:
     def _of_rows(self, array):
         """Return the training rows of an array, uncopied where these are all."""
         return array if len(self.rows) == len(array) else array[self.rows]
-
-    def _average(self, losses_N):
-        return float(np.average(losses_N, weights=self._of_rows(self.sample_weight)))
 
     def _mean(self):
         """Return the weighted mean per feature, in the dtype of the model."""

@@ -13,10 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 # Rows are coded in tiles of this many, the last one padded: a product of matrices rounds in ways
 # that depend on its shape, and a code must not depend on the rows beside it.
 TILE_ROWS = 256
-# k-means++ looks at no more than so many rows per centre, ...
-_SEEDING_ROWS_PER_CENTRE = 512
-# ... and at rows of more than twice so many features through as many random projections, which
-# keep distances well enough to choose by, for a tenth of the time.
+# Rows per centre beyond which more of them change little: k-means++ looks at no more, and a fit
+# with a beam that has fewer takes several hypotheses of each.
+ROWS_PER_CENTRE = 512
+# k-means++ looks at rows of more than twice so many features through as many random projections,
+# which keep distances well enough to choose by, for a tenth of the time.
 _SKETCH_FEATURES = 32
 # How firmly a refit holds on to the codebooks, as a share of an option's average number of rows:
 # the same vector added at one stage and subtracted at another changes no reconstruction, so the
@@ -56,8 +57,8 @@ def _seed_rows(X_ND, n_clusters, rng, sample_weight):
     """Return the rows that k-means++ chooses."""
     n_rows, n_features = X_ND.shape
     rows = None
-    if n_rows > n_clusters * _SEEDING_ROWS_PER_CENTRE:
-        rows = rng.choice(n_rows, n_clusters * _SEEDING_ROWS_PER_CENTRE, replace=False)
+    if n_rows > n_clusters * ROWS_PER_CENTRE:
+        rows = rng.choice(n_rows, n_clusters * ROWS_PER_CENTRE, replace=False)
         rows.sort()
         X_ND = X_ND[rows]
         sample_weight = None if sample_weight is None else sample_weight[rows]
@@ -93,6 +94,10 @@ class BeamSearch:
 
     def codes(self, x_ND):
         """Return codes (N, S) of TILE_ROWS rows."""
+        return self.best(x_ND, 1)[:, 0]
+
+    def best(self, x_ND, n_best):
+        """Return the best hypotheses (N, at most n_best, S) that the search ends with."""
         S, K, D = self.codebooks_SKD.shape
         N = len(x_ND)
         products_NSK = 2 * (x_ND @ self.codebooks_SKD.reshape(S * K, D).T).reshape(N, S, K)
@@ -103,16 +108,16 @@ class BeamSearch:
             for t in range(s):
                 error_NBK += self.products[s][t].take(codes_NBS[:, :, t], axis=0)
             error_Nc = error_NBK.reshape(N, -1)
-            if s == S - 1:
+            n_kept = min(n_best if s == S - 1 else self.beam_size, error_Nc.shape[1])
+            if n_kept == 1:  # of equals the first
                 best_NB = error_Nc.argmin(axis=1)[:, None]
             else:
-                n_kept = min(self.beam_size, error_Nc.shape[1])
                 best_NB = error_Nc.argpartition(n_kept - 1, axis=1)[:, :n_kept]
             error_NB = np.take_along_axis(error_Nc, best_NB, axis=1)
             parent_NB, option_NB = np.divmod(best_NB, K)
             codes_NBS = np.take_along_axis(codes_NBS, parent_NB[:, :, None], axis=1)
             codes_NBS[:, :, s] = option_NB
-        return codes_NBS[:, 0]
+        return codes_NBS
 
 
 def refit(x_ND, codes_NS, codebooks_SKD, sample_weight):
