@@ -9,8 +9,11 @@ from tqdm import tqdm
 from ._base import CodeTransformer, unchanged_on_failure
 from ._boosting_losses import LOSSES
 from ._codes import codes_dtype, option_frequencies
-from ._residual_kmeans import ROWS_PER_CENTRE, BeamSearch, cluster, padded, refit, tiles
+from ._residual_kmeans import BeamSearch, cluster, padded, refit, tiles
 from ._sklearn import Interval, StrOptions, check_sample_weight, fit_context
+
+# Where a fit with a beam has fewer rows per option, it trains on several hypotheses of each row.
+_ROWS_PER_OPTION = 256
 
 
 class ClusterBoosting(CodeTransformer):
@@ -47,7 +50,7 @@ class ClusterBoosting(CodeTransformer):
     beam_size : int, default=1
         Hypotheses kept from stage to stage, in `fit` and `encode`: lower errors for more time.
         1 is greedy; 4 to 64. It may be set after `fit`. More than 1 needs squared error. In `fit`,
-        where there are less than 512 rows per option, a stage trains on several hypotheses of
+        where there are less than 128 rows per option, a stage trains on several hypotheses of
         each row, which over-fits less.
     n_refits : int, default=0
         How many times, after the last stage, to code the training rows and fit all codebooks at
@@ -329,7 +332,7 @@ class _Fit:
         One of each row is what the next stage will see most of. Several are further examples of
         it, against over-fitting where rows are few.
         """
-        n_best = max(1, ROWS_PER_CENTRE * self.estimator.n_options // len(x_ND))
+        n_best = max(1, _ROWS_PER_OPTION * self.estimator.n_options // len(x_ND))
         left = []
         for tile in tiles(len(x_ND)):
             rows_ND = x_ND[tile]

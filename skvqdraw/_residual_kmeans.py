@@ -13,9 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 # Rows are coded in tiles of this many, the last one padded: a product of matrices rounds in ways
 # that depend on its shape, and a code must not depend on the rows beside it.
 TILE_ROWS = 256
-# Rows per centre beyond which more of them change little: k-means++ looks at no more, and a fit
-# with a beam that has fewer takes several hypotheses of each.
-ROWS_PER_CENTRE = 512
+# k-means++ looks at no more than so many rows per centre: with fewer, outliers seem to matter more.
+_SEEDING_ROWS_PER_CENTRE = 512
 # k-means++ looks at rows of more than twice so many features through as many random projections,
 # which keep distances well enough to choose by, for a tenth of the time.
 _SKETCH_FEATURES = 32
@@ -57,8 +56,8 @@ def _seed_rows(X_ND, n_clusters, rng, sample_weight):
     """Return the rows that k-means++ chooses."""
     n_rows, n_features = X_ND.shape
     rows = None
-    if n_rows > n_clusters * ROWS_PER_CENTRE:
-        rows = rng.choice(n_rows, n_clusters * ROWS_PER_CENTRE, replace=False)
+    if n_rows > n_clusters * _SEEDING_ROWS_PER_CENTRE:
+        rows = rng.choice(n_rows, n_clusters * _SEEDING_ROWS_PER_CENTRE, replace=False)
         rows.sort()
         X_ND = X_ND[rows]
         sample_weight = None if sample_weight is None else sample_weight[rows]

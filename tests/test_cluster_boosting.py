@@ -269,12 +269,12 @@ def test_subsample_trains_on_rows_drawn_anew(digits, tmp_path):
     assert drawn.score(digits[500:]) > first.score(digits[500:])
 
 
-@pytest.mark.parametrize(("beam_size", "n_options"), [(1, 8), (3, 3), (3, 8)])
+@pytest.mark.parametrize(("beam_size", "n_options"), [(1, 8), (3, 8), (3, 15)])
 def test_a_stage_trains_on_what_encode_leaves(digits, beam_size, n_options):
     """The last codebook is k-means on the rows less what the stages before it decode to.
 
-    Of the best two hypotheses where 8 options have less than 3 * 512 rows each, of the best one
-    where 3 have more.
+    Of the best two hypotheses where 15 options have less than 128 rows each, of the best one
+    where 8 have more.
     """
     params = {"beam_size": beam_size, "max_iter": 500, "tol": 0, "random_state": 0}
     boosting = ClusterBoosting(3, n_options, **params).fit(digits)
@@ -284,7 +284,7 @@ def test_a_stage_trains_on_what_encode_leaves(digits, beam_size, n_options):
         left = digits - shorter.reconstruct(digits)
     else:
         hypotheses = BeamSearch(shorter.codebooks_, beam_size).best(digits - shorter.mean_, 2)
-        n_best = 2 if n_options == 8 else 1
+        n_best = 2 if n_options == 15 else 1
         left = []
         for row, codes in zip(digits, hypotheses, strict=True):
             errors = row - shorter.decode(codes)
