@@ -256,8 +256,11 @@ class _Coder:
         """Return the state of rows before the first stage."""
         return self.loss.state(rows, self.start_D)
 
-    def codes(self, state):
-        """Return the codes (N, S) of a tile or less, and leave its state at the last stage."""
+    def codes(self, state, losses_SN=None):
+        """Return the codes (N, S) of a tile or less, and leave its state at the last stage.
+
+        The losses after each stage are written into `losses_SN`.
+        """
         codes_NS = np.empty((len(state), len(self.codebooks_SKD)), dtype=np.intp)
         if self.beam is not None:
             codes_NS[:] = self.beam.codes(padded(state))[: len(state)]
@@ -265,6 +268,8 @@ class _Coder:
             if self.beam is None:
                 codes_NS[:, s] = self.loss.choose(padded(state), codebook_KD)[: len(state)]
             self.loss.move(state, codebook_KD[codes_NS[:, s]])
+            if losses_SN is not None:
+                losses_SN[s] = self.loss.losses(state)
         return codes_NS
 
 
@@ -388,11 +393,7 @@ class _Fit:
         codes_NS = np.empty((len(X), len(codebooks_SKD)), dtype=np.intp)
         losses_SN = np.empty(codes_NS.shape[::-1])
         for tile in tiles(len(X)):
-            codes_NS[tile] = coder.codes(coder.state(X[tile]))
-            state = coder.state(X[tile])
-            for s, codebook_KD in enumerate(codebooks_SKD):
-                coder.loss.move(state, codebook_KD[codes_NS[tile, s]])
-                losses_SN[s, tile] = coder.loss.losses(state)
+            codes_NS[tile] = coder.codes(coder.state(X[tile]), losses_SN[:, tile])
         return codes_NS, np.average(losses_SN, axis=1, weights=self._of_rows(self.sample_weight))
 
     def _coder(self, codebooks_SKD):

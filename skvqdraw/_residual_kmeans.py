@@ -55,16 +55,17 @@ def cluster(X_ND, n_options, rng, *, max_iter, tol, sample_weight=None):
 def _seed_rows(X_ND, n_clusters, rng, sample_weight):
     """Return the rows that k-means++ chooses."""
     n_rows, n_features = X_ND.shape
-    rows = None
-    if n_rows > n_clusters * _SEEDING_ROWS_PER_CENTRE:
-        rows = rng.choice(n_rows, n_clusters * _SEEDING_ROWS_PER_CENTRE, replace=False)
-        rows.sort()
+    n_seen = n_clusters * _SEEDING_ROWS_PER_CENTRE
+    if n_features > 2 * _SKETCH_FEATURES:
+        projections = rng.standard_normal((n_features, _SKETCH_FEATURES)).astype(X_ND.dtype)
+        X_ND = (X_ND @ projections).astype(np.float64)  # scikit-learn's distances are, anyway
+    rows = np.arange(n_rows)
+    if n_rows > n_seen:
+        rows = np.sort(rng.choice(n_rows, n_seen, replace=False))
         X_ND = X_ND[rows]
         sample_weight = None if sample_weight is None else sample_weight[rows]
-    if n_features > 2 * _SKETCH_FEATURES:
-        X_ND = X_ND @ rng.standard_normal((n_features, _SKETCH_FEATURES)).astype(X_ND.dtype)
     _, chosen = kmeans_plusplus(X_ND, n_clusters, sample_weight=sample_weight, random_state=rng)
-    return chosen if rows is None else rows[chosen]
+    return rows[chosen]
 
 
 def nearest(left_ND, codebook_KD):
