@@ -134,7 +134,7 @@ class VQDRAW(CodeTransformer):
         Number of optimizer steps made.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, where X has them.
 
     References

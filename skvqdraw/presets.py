@@ -30,7 +30,7 @@ _LONG = {"basis_size": 32, "stages_per_round": 5}
 
 
 def mnist(paper=False):
-    """Settings for MNIST: 28x28 grey images in 60 bits.
+    """Return settings for MNIST: 28x28 grey images in 60 bits.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def mnist(paper=False):
 
 
 def svhn(paper=False):
-    """Settings for SVHN: 32x32 colour images in 120 bits.
+    """Return settings for SVHN: 32x32 colour images in 120 bits.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def svhn(paper=False):
 
 
 def cifar10(paper=False):
-    """Settings for CIFAR-10: 32x32 colour images in 600 bits.
+    """Return settings for CIFAR-10: 32x32 colour images in 600 bits.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def cifar10(paper=False):
 
 
 def celeba64(paper=False):
-    """Settings for CelebA: 64x64 colour images of faces in 600 bits.
+    """Return settings for CelebA: 64x64 colour images of faces in 600 bits.
 
     Parameters
     ----------

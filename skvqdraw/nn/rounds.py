@@ -24,15 +24,50 @@ class Round:
     """Number of stages that are left."""
 
     def losses(self, target_MD, loss):
-        """Return the losses (M, K) of the current stage's candidates, differentiable."""
+        """Return the losses of the current stage's candidates.
+
+        Parameters
+        ----------
+        target_MD : tensor of shape (n_rows, n_features)
+            What each row should become.
+        loss : object
+            Scores candidates.
+
+        Returns
+        -------
+        loss_MK : tensor of shape (n_rows, n_options)
+            Differentiable.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement losses.")
 
     def choose(self, codes_M):
-        """Return the round after each row has chosen an option."""
+        """Return the round after each row has chosen an option.
+
+        Parameters
+        ----------
+        codes_M : tensor of shape (n_rows,)
+            The options chosen at the current stage, integers.
+
+        Returns
+        -------
+        following : object
+            Has ``reconstruction()``, and is a `Round` while there are stages left.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement choose.")
 
     def take(self, rows):
-        """Return the round of some of its rows, in any order, repeated or not."""
+        """Return the round of some of its rows.
+
+        Parameters
+        ----------
+        rows : tensor of shape (n_taken,)
+            Numbers of rows, in any order, repeated or not.
+
+        Returns
+        -------
+        taken : Round
+            The same stage of these rows.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement take.")
 
     @torch.no_grad()
@@ -128,6 +163,7 @@ class DenseRound(Round):
 
     @property
     def n_rows(self):
+        """Number of rows that the network was evaluated for."""
         return len(self._options_NKD)
 
     def losses(self, target_ND, loss):
@@ -141,6 +177,13 @@ class DenseRound(Round):
         return DenseRound(self._options_NKD[rows])
 
     def materialise(self):
+        """Return the candidates of the stage.
+
+        Returns
+        -------
+        options_NKD : tensor of shape (n_samples, n_options, n_features)
+            As the network wrote them out.
+        """
         return self._options_NKD
 
 
@@ -161,7 +204,7 @@ class FactoredRound(Round):
 
     Candidate k of a stage is ``x + basis @ (a + mixing[k])``, where ``a`` sums the mixing rows
     chosen so far in this round. The squared error of all K of them needs no candidate to be
-    written out: with r the residual at x, ``q = basis.T @ r`` and ``G = basis.T @ basis``,
+    written out: with r the residual at x, ``q = basis.T @ r`` and ``G = basis.T @ basis``, ::
 
         D * loss_k = |r_a|^2 - 2 m_k . (q - G a) + m_k . G m_k,    r_a = r - basis @ a,
 
@@ -196,10 +239,12 @@ class FactoredRound(Round):
 
     @property
     def n_rows(self):
+        """Number of rows that the network was evaluated for."""
         return len(self._x_ND)
 
     @property
     def n_stages(self):
+        """Number of stages that are left."""
         return len(self._mixing_TKR)
 
     def losses(self, target_ND, loss):
@@ -246,11 +291,25 @@ class FactoredRound(Round):
         return taken
 
     def reconstruction(self):
+        """Return the rows after the choices made so far.
+
+        Returns
+        -------
+        x_ND : tensor of shape (n_samples, n_features)
+            Differentiable.
+        """
         if self._mixed_NR is None:
             return self._x_ND
         return self._x_ND + _mix(self._mixed_NR, self._basis_NDR)
 
     def materialise(self):
+        """Return the candidates of the current stage, written out.
+
+        Returns
+        -------
+        options_NKD : tensor of shape (n_samples, n_options, n_features)
+            What `losses` compares without it.
+        """
         deltas_NDK = self._basis_NDR @ self._mixing_TKR[0].T
         return self.reconstruction()[:, None] + deltas_NDK.transpose(1, 2)
 
