@@ -168,6 +168,18 @@ def headline():
     return f"\n{table(rows, names, str)}\n" if rows else ""
 
 
+def short_baselines():
+    """Return the errors of all baselines on MNIST, for README.md."""
+    rows = {}
+    for result in results("baselines")[:1]:
+        for name, row in result["mnist_results"].items():
+            rows[name] = {"bits": row["bits"], "MNIST, test error": f"{row['test_error']:.4f}"}
+            rows[name]["fit, s"] = f"{row['fit_seconds']:.0f}"
+            rows[name]["encode, rows/s"] = f"{row['encode_rows_per_second']:,}"
+    columns = ("bits", "MNIST, test error", "fit, s", "encode, rows/s")
+    return f"\n{table(rows, columns, str)}\n" if rows else ""
+
+
 def filled(path, sections):
     """Return the text of a file, old and new, the sections between their markers."""
     old = new = path.read_text()
@@ -182,7 +194,10 @@ def main():
     for maker in (speed, quality, pretrained, baselines, ablations, vectors):
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
-    for path, bodies in ((DOCS, sections), (README, {"headline": headline()})):
+    for path, bodies in (
+        (DOCS, sections),
+        (README, {"headline": headline(), "baselines": short_baselines()}),
+    ):
         old, new = filled(path, bodies)
         if new != old:
             outdated.append(path.name)

@@ -332,10 +332,9 @@ class _Fit:
         return state
 
     def _left_by_hypotheses(self, beam, x_ND):
-        """Return what the best hypotheses leave of rows, side by side for each row.
+        """Return what the best hypotheses leave of rows; where rows are many, of each the best one.
 
-        One of each row is what the next stage will see most of. Several are further examples of
-        it, against over-fitting where rows are few.
+        Where they are few, the other hypotheses are further examples of what a stage has to serve.
         """
         n_best = max(1, _ROWS_PER_OPTION * self.estimator.n_options // len(x_ND))
         left = []
@@ -390,7 +389,9 @@ class _Fit:
         """Return the codes of the training rows and their mean loss after each stage."""
         coder = self._coder(codebooks_SKD)
         X = self._of_rows(self.X)
-        codes_NS = np.empty((len(X), len(codebooks_SKD)), dtype=np.intp)
+        codes_NS = np.empty(
+            (len(X), len(codebooks_SKD)), dtype=codes_dtype(self.estimator.n_options)
+        )
         losses_SN = np.empty(codes_NS.shape[::-1])
         for tile in tiles(len(X)):
             codes_NS[tile] = coder.codes(coder.state(X[tile]), losses_SN[:, tile])

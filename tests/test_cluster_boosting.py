@@ -415,6 +415,13 @@ def test_feature_names(digits):
     assert list(boosting.get_feature_names_out()[:2]) == names
 
 
+def test_the_global_random_stream_is_left_alone(digits):
+    before = np.random.get_state()[1].copy()
+    ClusterBoosting(2, 4, subsample=200, random_state=0).fit(digits).sample(3, random_state=0)
+    ClusterBoosting(2, 4, random_state=0).fit(digits)
+    assert_array_equal(np.random.get_state()[1], before)
+
+
 @pytest.mark.parametrize("verbose", [0, 1, 2])
 def test_progress(digits, capsys, verbose):
     ClusterBoosting(3, 4, verbose=verbose, random_state=0).fit(digits)
