@@ -286,6 +286,8 @@ class _Fit:
         shape = (estimator.n_stages, estimator.n_options, X.shape[1])
         self.codebooks_SKD = np.empty(shape, dtype=self.mean_D.dtype)
         self.n_iter = 0
+        # Greedy codes of the same rows at all stages: the state goes on from stage to stage.
+        self.keeps_state = estimator.subsample is None and estimator.beam_size == 1
 
     def run(self):
         """Find the codebooks, and store all that a fit learns in the estimator."""
@@ -303,8 +305,11 @@ class _Fit:
                 loss = np.average(losses_N, weights=self._weight_of(state))
                 print(f"ClusterBoosting, stage {s}: loss before it {loss:.6g}")
             self.codebooks_SKD[s] = self._new_codebook(s, state)
-        del state
-        codes_NS, stage_loss_S = self._judge(self.codebooks_SKD)
+        if self.keeps_state:
+            self._one_stage_on(estimator.n_stages, state)
+            codes_NS, stage_loss_S = self.codes_NS, self._average(self.losses_SN)
+        else:
+            codes_NS, stage_loss_S = self._judge(self.codebooks_SKD)
         if estimator.n_refits:
             codes_NS, stage_loss_S = self._refit(codes_NS, stage_loss_S)
         estimator.mean_ = self.mean_D
@@ -316,20 +321,29 @@ class _Fit:
     def _state_before(self, s, state):
         """Return the state of the training rows of stage s, as `encode` would leave them."""
         estimator = self.estimator
-        if s > 0 and estimator.subsample is None and estimator.beam_size == 1:
-            coder = self._coder(self.codebooks_SKD[s - 1 : s])  # one stage on
-        else:
-            if estimator.subsample is not None:
-                n_drawn = min(estimator.subsample, len(self.weighted_rows))
-                self.rows = np.sort(self.rng.choice(self.weighted_rows, n_drawn, replace=False))
-            coder = self._coder(self.codebooks_SKD[:s])
-            state = coder.state(self._of_rows(self.X))
-        if s > 0 and estimator.beam_size > 1:
-            return self._left_by_hypotheses(coder.beam, state)
-        if s > 0:
+        if self.keeps_state and s > 0:
+            self._one_stage_on(s, state)
+            return state
+        if estimator.subsample is not None:
+            n_drawn = min(estimator.subsample, len(self.weighted_rows))
+            self.rows = np.sort(self.rng.choice(self.weighted_rows, n_drawn, replace=False))
+        coder = self._coder(self.codebooks_SKD[:s])
+        state = coder.state(self._of_rows(self.X))
+        if self.keeps_state:
+            self.codes_NS, self.losses_SN = self._room_for_codes(len(state))
+        elif s > 0 and estimator.beam_size > 1:
+            state = self._left_by_hypotheses(coder.beam, state)
+        elif s > 0:
             for tile in tiles(len(state)):
                 coder.codes(state[tile])
         return state
+
+    def _one_stage_on(self, s, state):
+        """Lead the state from before stage s - 1 to before stage s; note codes and losses."""
+        last = slice(s - 1, s)
+        coder = self._coder(self.codebooks_SKD[last])
+        for tile in tiles(len(state)):
+            self.codes_NS[tile, last] = coder.codes(state[tile], self.losses_SN[last, tile])
 
     def _left_by_hypotheses(self, beam, x_ND):
         """Return what the best hypotheses leave of rows; where rows are many, of each the best one.
@@ -389,13 +403,18 @@ class _Fit:
         """Return the codes of the training rows and their mean loss after each stage."""
         coder = self._coder(codebooks_SKD)
         X = self._of_rows(self.X)
-        codes_NS = np.empty(
-            (len(X), len(codebooks_SKD)), dtype=codes_dtype(self.estimator.n_options)
-        )
-        losses_SN = np.empty(codes_NS.shape[::-1])
+        codes_NS, losses_SN = self._room_for_codes(len(X))
         for tile in tiles(len(X)):
             codes_NS[tile] = coder.codes(coder.state(X[tile]), losses_SN[:, tile])
-        return codes_NS, np.average(losses_SN, axis=1, weights=self._of_rows(self.sample_weight))
+        return codes_NS, self._average(losses_SN)
+
+    def _room_for_codes(self, n_rows):
+        """Return arrays for codes (N, S) and for the losses after each stage (S, N)."""
+        n_stages, n_options = self.codebooks_SKD.shape[:2]
+        return np.empty((n_rows, n_stages), codes_dtype(n_options)), np.empty((n_stages, n_rows))
+
+    def _average(self, losses_SN):
+        return np.average(losses_SN, axis=1, weights=self._of_rows(self.sample_weight))
 
     def _coder(self, codebooks_SKD):
         return _Coder(self.estimator.loss, self.mean_D, codebooks_SKD, self.estimator.beam_size)
