@@ -30,6 +30,7 @@ extensions = [
 exclude_patterns = ["_build", "auto_examples/*.ipynb"]
 templates_path = ["_templates"]
 nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"sklearn\..*")]  # their pages are not at hand
 default_role = "literal"  # a word in single backticks is code, as in scikit-learn
 
 myst_enable_extensions = ["dollarmath"]

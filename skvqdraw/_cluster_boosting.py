@@ -86,7 +86,7 @@ class ClusterBoosting(CodeTransformer):
         Most iterations that k-means made at a stage.
     n_features_in_ : int
         Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of features seen in `fit`, where X has them.
 
     See Also

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 import skvqdraw
-from skvqdraw import VQDRAW
+from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.refiners import MLPRefiner
 
 ROOT = Path(__file__).parents[1]
 # Each with the parameters of a fit in a moment.
 ESTIMATORS = {
+    ClusterBoosting: {"n_stages": 2, "n_options": 4},
     VQDRAW: {
         "n_stages": 2,
         "n_options": 4,
