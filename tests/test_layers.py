@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import skvqdraw
-from skvqdraw import presets
+from skvqdraw import plot, presets
 
 PACKAGE = Path(skvqdraw.__file__).parent
 LAYERS = {
@@ -26,7 +26,9 @@ LAYERS = {
     "_fitting": 3,
     "_vqdraw": 3,
     "io": 3,
+    "metrics": 3,
     "datasets": 4,
+    "plot": 4,
     "pretrained": 4,
     "presets": 4,
     "__init__": 4,
@@ -36,7 +38,7 @@ ALLOWED = {
     1: {"torch"},
     2: set(),
     3: {"sklearn", "safetensors", "threadpoolctl", "tqdm"},
-    4: set(),
+    4: {"matplotlib"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -78,13 +80,13 @@ def test_a_file_imports_from_its_own_layer_or_a_lower_one(path):
 
 
 def test_public_names():
-    assert skvqdraw.__all__ == sorted(skvqdraw.__all__)
-    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, presets):
+    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, plot, presets):
+        assert list(module.__all__) == sorted(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_optional_packages_are_not_needed():
-    code = "import sys, skvqdraw, skvqdraw.datasets; print(*sys.modules)"
+    code = "import sys, skvqdraw, skvqdraw.datasets, skvqdraw.plot; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
