@@ -7,9 +7,6 @@ demo-mnist-samples.png. Needs no download.
 import time
 
 import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
@@ -17,8 +14,10 @@ from sklearn.model_selection import train_test_split
 
 from skvqdraw import VQDRAW, load_pretrained
 from skvqdraw.datasets import load_digits_images
+from skvqdraw.plot import SamplesDisplay, StagesDisplay
 from skvqdraw.refiners import ConvRefiner
 
+matplotlib.use("Agg")  # no window
 N_STAGES, N_OPTIONS = 8, 64
 
 
@@ -38,44 +37,6 @@ def stage_errors(vq, X):
     codes = vq.encode(X)
     n_stages = codes.shape[1]
     return [np.square(vq.decode(codes[:, :s]) - X).mean() for s in range(1, n_stages + 1)]
-
-
-def tile(images):
-    """Put images (rows, columns, height, width) side by side, white lines between."""
-    framed = np.pad(images.clip(0, 1), [(0, 0), (0, 0), (0, 1), (0, 1)], constant_values=np.nan)
-    rows, columns, height, width = framed.shape
-    return framed.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)[:-1, :-1]
-
-
-def draw_stages(vq, X, image_shape, path):
-    """Draw each row of X (in [0, 1]), and what its code shows of it stage by stage."""
-    codes = vq.encode(X)
-    n_stages = codes.shape[1]
-    columns = [X, *(vq.decode(codes[:, :s]) for s in range(n_stages + 1))]
-    images = np.stack(columns, 1).reshape(len(X), n_stages + 2, *image_shape)
-    figure, ax = plt.subplots(figsize=(0.75 * (n_stages + 2), 0.75 * len(X) + 0.5))
-    ax.imshow(tile(images), cmap="gray_r", vmin=0, vmax=1)
-    bits = np.log2(vq.n_options)
-    labels = ["original", *(f"{stage * bits:.0f} bits" for stage in range(n_stages + 1))]
-    width = image_shape[1] + 1
-    ax.set_xticks(width * np.arange(n_stages + 2) + (width - 2) / 2, labels, fontsize=9)
-    ax.xaxis.tick_top()
-    ax.tick_params(length=0)
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-    plt.close(figure)
-
-
-def draw_samples(vq, image_shape, path, n_rows=6, n_columns=15):
-    """Draw decoded random codes."""
-    samples = vq.sample(n_rows * n_columns, random_state=0)
-    figure, ax = plt.subplots(figsize=(0.55 * n_columns, 0.55 * n_rows))
-    images = samples.reshape(n_rows, n_columns, *image_shape)
-    ax.imshow(tile(images), cmap="gray_r", vmin=0, vmax=1)
-    ax.axis("off")
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-    plt.close(figure)
 
 
 def main():
@@ -104,9 +65,14 @@ def main():
     print(f"  on the codes, {N_STAGES * np.log2(N_OPTIONS):.0f} bits a digit  {on_codes:.3f}")
     print(f"  on the 64 raw pixels        {on_pixels:.3f}")
 
-    draw_stages(vq, X_test[:8], digits.image_shape, "demo-stages.png")
-    draw_samples(vq, digits.image_shape, "demo-samples.png")
-    draw_samples(load_pretrained("mnist-60bit"), (28, 28), "demo-mnist-samples.png")
+    display = StagesDisplay.from_estimator(vq, X_test[:8], image_shape=digits.image_shape)
+    display.figure_.savefig("demo-stages.png", dpi=150)
+    grid = {"n_samples": 90, "n_columns": 15, "random_state": 0, "vmin": 0, "vmax": 1}
+    display = SamplesDisplay.from_estimator(vq, image_shape=digits.image_shape, **grid)
+    display.figure_.savefig("demo-samples.png", dpi=150)
+    mnist = load_pretrained("mnist-60bit")
+    display = SamplesDisplay.from_estimator(mnist, image_shape=(28, 28), **grid)
+    display.figure_.savefig("demo-mnist-samples.png", dpi=150)
     print(
         "\ndemo-stages.png: digits refined stage by stage. demo-samples.png: random codes, decoded."
         "\ndemo-mnist-samples.png: random codes of the model of MNIST that comes with the package."

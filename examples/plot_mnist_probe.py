@@ -14,7 +14,6 @@ minutes on 2 cores. Otherwise it runs on the bundled 8x8 digits, in half a minut
 import warnings
 
 import numpy as np
-from demo import draw_stages
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -26,6 +25,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from skvqdraw import VQDRAW, load_pretrained
 from skvqdraw.datasets import fetch_mnist, load_digits_images
+from skvqdraw.plot import StagesDisplay
 from skvqdraw.refiners import ConvRefiner
 
 # %%
@@ -48,7 +48,8 @@ except OSError as error:
 
 n_stages = vq.n_stages
 print(f"Mean squared error per pixel on the test images: {-vq.score(X_test):.5f}")
-draw_stages(vq, X_test[:10], image_shape, "mnist-probe-stages.png")
+display = StagesDisplay.from_estimator(vq, X_test[:10], image_shape=image_shape)
+display.figure_.savefig("mnist-probe-stages.png", dpi=150)
 
 # %%
 # Three classifiers on the first 6, 12, 24, ... bits. Two take the integers one-hot; gradient

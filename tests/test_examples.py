@@ -1,7 +1,6 @@
 """The examples run on bundled data."""
 
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     runpy.run_path(str(path), run_name="__main__")
     assert "The bundled 8x8 digits instead of MNIST" in capsys.readouterr().out
     assert list(tmp_path.glob("*.png"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import skvqdraw
-from skvqdraw import metrics, presets
+from skvqdraw import metrics, plot, presets
 
 PACKAGE = Path(skvqdraw.__file__).parent
 LAYERS = {
@@ -30,6 +30,7 @@ LAYERS = {
     "io": 3,
     "metrics": 3,
     "datasets": 4,
+    "plot": 4,
     "pretrained": 4,
     "presets": 4,
     "__init__": 4,
@@ -39,7 +40,7 @@ ALLOWED = {
     1: {"torch"},
     2: set(),
     3: {"sklearn", "safetensors", "threadpoolctl", "tqdm"},
-    4: set(),
+    4: {"matplotlib"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -94,12 +95,13 @@ def test_cluster_boosting_needs_no_torch():
 
 
 def test_public_names():
-    for module in (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, metrics, presets):
+    public = (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn, metrics, plot, presets)
+    for module in public:
         assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_optional_packages_are_not_needed():
-    code = "import sys, skvqdraw, skvqdraw.datasets; print(*sys.modules)"
+    code = "import sys, skvqdraw, skvqdraw.datasets, skvqdraw.plot; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
