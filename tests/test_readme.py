@@ -27,6 +27,8 @@ def test_code_block(block, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", [*filter(blocks_of, DOCS)], ids=lambda path: path.stem)
 def test_page(path, tmp_path, monkeypatch):
+    if "skvqdraw.plot" in path.read_text():
+        pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(path.parent)  # a page may come with a file
     namespace = {"__name__": "__main__"}
