@@ -358,6 +358,9 @@ def test_usage_is_what_counting_gives(fitted, X):
     np.testing.assert_array_equal(drawn.mask, display.usage == 0)
     np.testing.assert_array_equal(drawn.filled(0), display.usage)
     assert display.im_.get_clim() == (0, display.usage.max())
+    colours = [display.im_.cmap(np.nan), *display.im_.cmap(np.linspace(0, 1, 9))]
+    lightness = np.array(colours)[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) < 0).all()  # in grey print, none is next to little
     trained = CodeUsageDisplay.from_estimator(fitted)
     np.testing.assert_array_equal(trained.usage, fitted.code_usage_)
 

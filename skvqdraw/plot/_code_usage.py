@@ -12,9 +12,10 @@ _MAX_LABELS = 24
 class CodeUsageDisplay:
     """How often each option of each stage is chosen, and the entropy of each stage.
 
-    Options that were never chosen are white. The entropy on the right is that of one stage by
-    itself: log2(n_options) bits if all its options are chosen equally often, as
-    `sample` of an estimator supposes. Draw it with :meth:`from_estimator` or :meth:`from_codes`.
+    The darker, the more often; options that were never chosen are white. The entropy on the right
+    is that of one stage by itself: log2(n_options) bits if all its options are chosen equally
+    often, as `sample` of an estimator supposes. Draw it with :meth:`from_estimator` or
+    :meth:`from_codes`.
 
     Parameters
     ----------
@@ -133,9 +134,11 @@ class CodeUsageDisplay:
         from matplotlib.ticker import MaxNLocator
 
         unused = self.usage == 0
+        # The more, the darker: in grey print too, white for none is next to little.
+        cmap = matplotlib.colormaps["viridis_r"].with_extremes(bad="white")
         self.im_ = ax.imshow(
             np.ma.masked_where(unused, self.usage),
-            cmap=matplotlib.colormaps["viridis"].with_extremes(bad="white"),
+            cmap=cmap,
             vmin=0,
             aspect="auto",
             interpolation="nearest",
