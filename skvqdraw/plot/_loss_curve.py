@@ -26,8 +26,10 @@ class LossCurveDisplay:
         Bits of the codes in use; needs `max_entropy`.
     max_entropy : float or None, default=None
         What `entropy` would be if all options were used equally often.
-    x_name, loss_name : str, default="optimizer step" and "mean squared error"
-        Labels of the axes.
+    x_name : str, default="optimizer step"
+        Label of `x`.
+    loss_name : str, default="mean squared error"
+        Label of `loss`.
 
     Attributes
     ----------
