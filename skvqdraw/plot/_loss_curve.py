@@ -27,9 +27,9 @@ class LossCurveDisplay:
     max_entropy : float or None, default=None
         What `entropy` would be if all options were used equally often.
     x_name : str, default="optimizer step"
-        Label of the horizontal axis.
+        Label of `x`.
     loss_name : str, default="mean squared error"
-        Label of the vertical axis.
+        Label of `loss`.
 
     Attributes
     ----------

@@ -55,9 +55,9 @@ class ProposalsDisplay:
 
     Notes
     -----
-    The chosen candidate is the first one where codes are chosen greedily. A beam search
-    (`beam_size` and `round_beam_size` of :class:`~skvqdraw.VQDRAW`) prefers one that leads nearer
-    to the row in the end: set both to 1 to see greedy choices.
+    The chosen candidate is the first one where codes are chosen greedily by squared error. A search
+    with beams (`beam_size`, and `round_beam_size` of :class:`~skvqdraw.VQDRAW`) prefers one that
+    leads nearer to the row in the end: set them to 1 to see greedy choices.
 
     Examples
     --------
