@@ -73,6 +73,6 @@ ax.set_xlabel("accuracy on three folds")
 print(search.best_estimator_[0].get_feature_names_out()[[0, 9, 10, 11]])
 
 # %%
-# **Take away**: everything that scikit-learn does with a transformer works with codes. On 398 rows
-# the differences are no larger than those between folds: a few bits keep what matters of a column,
-# and more of them are not better.
+# **Take away**: everything that scikit-learn does with a transformer works with codes. Five bits in
+# place of twenty columns win back about half of what these add to the ten means; on 398 rows more
+# bits are not better, and a network has too little to learn from.
