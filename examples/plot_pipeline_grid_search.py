@@ -50,7 +50,9 @@ results = pd.DataFrame(search.cv_results_)
 results.columns = [name.removeprefix(f"param_{step}").strip("_") for name in results.columns]
 print(results[["n_stages", "n_options", "mean_test_score", "std_test_score"]].to_string())
 print(f"best: {search.best_params_[f'{step}__n_stages']} stages of", end=" ")
-print(f"{search.best_params_[f'{step}__n_options']}; test accuracy {search.score(X_test, y_test):.3f}")
+print(
+    f"{search.best_params_[f'{step}__n_options']}; test accuracy {search.score(X_test, y_test):.3f}"
+)
 
 # %%
 # What would the same classifier make of all thirty numbers, and of the ten means alone?
