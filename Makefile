@@ -35,4 +35,4 @@ $(DOCS_READY): $(READY)
 	@touch $@
 
 clean:
-	rm -rf .venv *.egg-info demo-*.png docs/_build docs/auto_examples docs/reference
+	rm -rf .venv *.egg-info demo-*.png examples/*.png docs/_build docs/auto_examples docs/reference
