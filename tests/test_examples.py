@@ -1,19 +1,34 @@
-"""The examples run on bundled data."""
+"""The examples run on bundled data, draw something and end with what to take away."""
 
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("matplotlib")
+plt = pytest.importorskip("matplotlib.pyplot")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.fixture
+def backend_without_windows():
+    before = plt.get_backend()
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("plot_*.py")), ids=lambda path: path.stem)
+@pytest.mark.usefixtures("backend_without_windows")
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     runpy.run_path(str(path), run_name="__main__")
-    assert "The bundled 8x8 digits instead of MNIST" in capsys.readouterr().out
-    assert list(tmp_path.glob("*.png"))
+    assert plt.get_fignums()
+    source = path.read_text()
+    if "fetch_mnist" in source:
+        assert "instead of MNIST" in capsys.readouterr().out
+    assert source.split("# %%")[-1].lstrip().startswith("# **Take away**:")
