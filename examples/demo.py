@@ -63,7 +63,7 @@ def main():
         display.figure_.savefig(f"demo-{name}.png", dpi=150)
     print(
         "\ndemo-stages.png: digits refined stage by stage. demo-samples.png: random codes, decoded;"
-        "\ndemo-boosting-samples.png: those of ClusterBoosting; demo-mnist-samples.png: those of the"
+        "\ndemo-boosting-samples.png: those of ClusterBoosting; demo-mnist-samples.png: of the"
         "\nmodel of MNIST that comes with the package."
     )
 
