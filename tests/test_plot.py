@@ -86,7 +86,8 @@ class ResidualTables(CodeTransformer):
 
 
 @pytest.fixture(autouse=True)
-def no_figures_left():
+def no_figures_but_of_the_test():
+    plt.close("all")
     yield
     plt.close("all")
 
