@@ -1,0 +1,95 @@
+"""
+================================================
+Semantic IDs: a number that says what an item is
+================================================
+
+Recommenders and search engines name an item by the code of its embedding, so that items whose IDs
+begin alike are alike. Here the catalogue is functions and classes of NumPy, SciPy and scikit-learn,
+embedded by the words of their docstrings. Their modules are not told, and so can judge the IDs: the
+longer the prefix that two items share, the more often they are from one module.
+"""
+
+from importlib import import_module
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics.cluster import pair_confusion_matrix
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+
+from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw.metrics import collision_rate, perplexity
+
+# %%
+# The items. Latent semantic analysis makes 64 numbers of each text; vectors from a language model
+# would be used the same way.
+packages = {
+    "numpy": ["fft", "linalg", "ma", "random"],
+    "scipy": [
+        "fft",
+        "integrate",
+        "interpolate",
+        "linalg",
+        "ndimage",
+        "optimize",
+        "signal",
+        "stats",
+    ],
+    "sklearn": ["cluster", "decomposition", "ensemble", "linear_model", "metrics", "preprocessing"],
+}
+texts = {}
+for module in [f"{package}.{name}" for package, names in packages.items() for name in names]:
+    for name, item in vars(import_module(module)).items():
+        text = item.__doc__ if callable(item) and not name.startswith("_") else None
+        if isinstance(text, str) and len(text) > 200:
+            texts.setdefault(text, (module, name))  # once, if it has several names
+modules, names = np.array(list(texts.values())).T
+words = TfidfVectorizer(sublinear_tf=True, stop_words="english", min_df=3)
+X = make_pipeline(words, TruncatedSVD(64, random_state=0), Normalizer()).fit_transform(texts)
+print(f"{len(X)} items")
+
+
+# %%
+# IDs of four integers below 16. The perplexity tells how many of the 16 are in use, in effect, at
+# each place.
+def agreement(prefixes):
+    """Return how often two items that share a prefix share the module too."""
+    groups = np.unique(prefixes, axis=0, return_inverse=True)[1]
+    (_, other), (_, same) = pair_confusion_matrix(modules, groups)
+    return same / (same + other)
+
+
+lengths = range(1, 5)
+figure, ax = plt.subplots(layout="constrained")
+for model in (ClusterBoosting(4, 16, random_state=0), VQDRAW(4, 16, max_steps=200, random_state=0)):
+    name, codes = type(model).__name__, model.fit(X).encode(X)
+    print(f"{name}: perplexity {perplexity(codes).round(1)}")
+    [line] = ax.plot(lengths, [agreement(codes[:, :s]) for s in lengths], "o-", label=name)
+    ax.plot(lengths, collision_rate(codes), "s--", color=line.get_color())
+ax.axhline(agreement(np.zeros((len(X), 1))), color="0.5", label="any two items")
+ax.set(xlabel="integers in common", xticks=lengths, ylim=(0, 1.02))
+ax.set_ylabel("pairs of one module (solid), items not alone (dashed)")
+_ = ax.legend(loc="lower right")
+
+# %%
+# Down the hierarchy, by the ID that VQDRAW gave to ``scipy.fft.dct``, a cosine transform.
+item = list(texts.values()).index(("scipy.fft", "dct"))
+for s in lengths:
+    alike = np.flatnonzero((codes[:, :s] == codes[item, :s]).all(axis=1))
+    print(f"{codes[item, :s]}: {len(alike)} items, such as {', '.join(names[alike[:6]])}")
+
+# %%
+# Many items share their ID with another: texts that differ in a word or two, as those of probability
+# distributions do. One more integer, counting up among them, sets them apart.
+groups, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)[1:]
+count = np.empty(len(codes), dtype=int)
+count[np.argsort(groups, kind="stable")] = np.concatenate([np.arange(size) for size in sizes])
+ids = np.column_stack([codes, count])
+for name, some in {"four integers": codes, "and a count": ids}.items():
+    print(f"{name}: {collision_rate(some)[-1]:.1%} of the items are not alone")
+
+# %%
+# **Take away**: the first integers of an ID say what an item is about, at no cost for labels. Use
+# options evenly, as VQ-DRAW does, and fewer items collide; a count takes care of the rest.
