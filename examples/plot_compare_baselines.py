@@ -28,19 +28,18 @@ from skvqdraw.refiners import ConvRefiner
 # %%
 # Eight stages of 64 options, 48 bits, for all.
 try:
-    data, max_steps = fetch_mnist(download_if_missing=False), 500
-    n_greys, refiner = 255, ConvRefiner(data.image_shape)
+    data, n_greys, refiner = fetch_mnist(download_if_missing=False), 255, ConvRefiner((28, 28))
 except OSError:
     print("The bundled 8x8 digits instead of MNIST.")
-    data, max_steps = load_digits_images(), 200
-    n_greys, refiner = 16, ConvRefiner(data.image_shape, n_channels=64, downsampling=2)
+    refiner = ConvRefiner((8, 8), n_channels=64, downsampling=2)
+    data, n_greys = load_digits_images(), 16
 X, X_test, _, y_test = train_test_split(
     data.data[:12_000] / np.float32(data.data.max()), data.target[:12_000], random_state=0
 )
 models = {
     "ClusterBoosting": ClusterBoosting(random_state=0),
     "ClusterBoosting, beam": ClusterBoosting(beam_size=8, n_refits=3, random_state=0),
-    "VQDRAW": VQDRAW(refiner=refiner, max_steps=max_steps, random_state=0),
+    "VQDRAW": VQDRAW(refiner=refiner, max_steps=200 if n_greys == 16 else 500, random_state=0),
 }
 for name, model in models.items():
     probe = probe_score(model.fit(X), X_test, y_test).mean()
@@ -70,8 +69,8 @@ for (name, rows), ax in zip(samples.items(), axes, strict=True):
     ax.set_title(name, fontsize=9)
 
 # %%
-# What the eye sees, in numbers: how often two classifiers tell samples from held-out rows. 0.5 means
-# that they cannot, as between rows and other rows.
+# What the eye sees, in numbers: how often two classifiers tell samples from held-out rows. With 0.5
+# they cannot, as between rows and other rows.
 real = X_test[:n_samples]
 for name, rows in {"held-out rows": X_test[n_samples : 2 * n_samples], **samples}.items():
     rows = np.round(rows.clip(0, 1) * n_greys) / n_greys  # or the greys would give them away

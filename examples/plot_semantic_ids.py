@@ -27,17 +27,8 @@ from skvqdraw.metrics import collision_rate, perplexity
 # would be used the same way.
 packages = {
     "numpy": ["fft", "linalg", "ma", "random"],
-    "scipy": [
-        "fft",
-        "integrate",
-        "interpolate",
-        "linalg",
-        "ndimage",
-        "optimize",
-        "signal",
-        "stats",
-    ],
-    "sklearn": ["cluster", "decomposition", "ensemble", "linear_model", "metrics", "preprocessing"],
+    "scipy": ["fft", "integrate", "linalg", "ndimage", "optimize", "signal", "special", "stats"],
+    "sklearn": ["cluster", "decomposition", "ensemble", "linear_model", "metrics", "svm", "tree"],
 }
 texts = {}
 for module in [f"{package}.{name}" for package, names in packages.items() for name in names]:
@@ -52,8 +43,7 @@ print(f"{len(X)} items")
 
 
 # %%
-# IDs of four integers below 16. The perplexity tells how many of the 16 are in use, in effect, at
-# each place.
+# IDs of four integers below 16; their perplexity tells how many of the 16 are in use, in effect.
 def agreement(prefixes):
     """Return how often two items that share a prefix share the module too."""
     groups = np.unique(prefixes, axis=0, return_inverse=True)[1]
@@ -81,14 +71,11 @@ for s in lengths:
     print(f"{codes[item, :s]}: {len(alike)} items, such as {', '.join(names[alike[:6]])}")
 
 # %%
-# Many items share their ID with another: texts that differ in a word or two, as those of probability
+# Many items share their ID: texts that differ in a word or two, as those of probability
 # distributions do. One more integer, counting up among them, sets them apart.
-groups, sizes = np.unique(codes, axis=0, return_inverse=True, return_counts=True)[1:]
-count = np.empty(len(codes), dtype=int)
-count[np.argsort(groups, kind="stable")] = np.concatenate([np.arange(size) for size in sizes])
-ids = np.column_stack([codes, count])
-for name, some in {"four integers": codes, "and a count": ids}.items():
-    print(f"{name}: {collision_rate(some)[-1]:.1%} of the items are not alone")
+count = [(codes[:i] == codes[i]).all(axis=1).sum() for i in range(len(codes))]
+for name, ids in {"four integers": codes, "and a count": np.column_stack([codes, count])}.items():
+    print(f"{name}: {collision_rate(ids)[-1]:.1%} of the items are not alone")
 
 # %%
 # **Take away**: the first integers of an ID say what an item is about, at no cost for labels. Use
