@@ -35,7 +35,7 @@ show = {"image_shape": (28, 28), "vmin": 0, "vmax": 1}
 
 # %%
 # Stage 0: all rows start from the same table of 64 digits.
-ProposalsDisplay.from_estimator(vq, digits[0], stage=0, **show)
+_ = ProposalsDisplay.from_estimator(vq, digits[0], stage=0, **show)
 
 # %%
 # Stage 1: variations of the digit that was kept. The other digit is offered variations of its own,
@@ -45,7 +45,7 @@ for digit in digits:
 
 # %%
 # Stage 6: strokes are shifted by less than a pixel.
-ProposalsDisplay.from_estimator(vq, digits[0], stage=6, **show)
+_ = ProposalsDisplay.from_estimator(vq, digits[0], stage=6, **show)
 
 # %%
 # Encoding is nothing but this loop, and `encode` is a faster way to run it.
@@ -59,7 +59,7 @@ print(f"the same as encode: {code == vq.encode(digits[:1])[0].tolist()}")
 
 # %%
 # Decoding follows the numbers, as far as there are any.
-StagesDisplay.from_estimator(vq, digits, **show)
+_ = StagesDisplay.from_estimator(vq, digits, **show)
 
 # %%
 # The nearest option now is not always the best beginning. `round_beam_size` hypotheses are kept

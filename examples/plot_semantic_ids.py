@@ -23,8 +23,7 @@ from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.metrics import collision_rate, perplexity
 
 # %%
-# The items. Latent semantic analysis makes 64 numbers of each text; vectors from a language model
-# would be used the same way.
+# The items. Latent semantic analysis makes 64 numbers of a text, as a language model might.
 packages = {
     "numpy": ["fft", "linalg", "ma", "random"],
     "scipy": ["fft", "integrate", "linalg", "ndimage", "optimize", "signal", "special", "stats"],
@@ -59,8 +58,7 @@ for model in (ClusterBoosting(4, 16, random_state=0), VQDRAW(4, 16, max_steps=20
     [line] = ax.plot(lengths, [agreement(codes[:, :s]) for s in lengths], "o-", label=name)
     ax.plot(lengths, collision_rate(codes), "s--", color=line.get_color())
 ax.axhline(agreement(np.zeros((len(X), 1))), color="0.5", label="any two items")
-ax.set(xlabel="integers in common", xticks=lengths, ylim=(0, 1.02))
-ax.set_ylabel("pairs of one module (solid), items not alone (dashed)")
+ax.set(xlabel="integers in common", ylabel="pairs of one module (solid), items not alone (dashed)")
 _ = ax.legend(loc="lower right")
 
 # %%
