@@ -24,11 +24,25 @@ def optimizer_arrays(optimizer):
 
 def load_optimizer_arrays(optimizer, arrays):
     """Copy arrays into an optimizer of the same parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {}
     for key, array in arrays.items():
         index, name = key.split(".")
-        state.setdefault(int(index), {})[name] = torch.tensor(array)
+        tensor = torch.tensor(array)
+        if name != "step":
+            tensor = _laid_out_as(parameters[int(index)], tensor)
+        state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _laid_out_as(parameter, tensor):
+    """Return a tensor with the strides of the parameter: a fused optimizer takes both as flat."""
+    if tensor.shape != parameter.shape:
+        raise ValueError(
+            f"the optimizer's memory of a parameter of shape {tuple(parameter.shape)} has shape "
+            f"{tuple(tensor.shape)}."
+        )
+    return torch.empty_like(parameter, dtype=tensor.dtype, device="cpu").copy_(tensor)
 
 
 def _array(tensor):
