@@ -13,9 +13,10 @@ from skvqdraw.training.batches import (
     one_pass,
     prepared_batches,
 )
-from skvqdraw.training.loop import TrainingState, make_optimizer, train
+from skvqdraw.training.loop import make_optimizer, train
 from skvqdraw.training.schedule import constant, warm_up_and_cosine
 from skvqdraw.training.state import (
+    TrainingState,
     load_network_arrays,
     load_optimizer_arrays,
     network_arrays,
@@ -192,6 +193,7 @@ def test_the_schedule_starts_at_its_start_however_late_that_is():
 def test_steps_go_on_counting():
     setting = Setting()
     setting.train(max_steps=4)
+    setting.state = TrainingState(setting.network, setting.optimizer, setting.state.step)
     assert [record["step"] for record in setting.train(max_steps=4, n_records=2)] == [6, 8]
     assert setting.state.step == 8
 
