@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Where and how precisely to compute, and whether there was the memory for it."""
 
 import torch
 
@@ -31,3 +31,12 @@ def trains_in_bf16(device):
     # get_capabilities is missing from older PyTorch: float32 is always right there, only slower.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def is_out_of_memory(error):
+    """Whether an exception says that memory did not suffice, on whatever device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # The CPU's allocator and MPS have no exception of their own.
+    texts = ("DefaultCPUAllocator", "out of memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)

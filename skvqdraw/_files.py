@@ -1,6 +1,7 @@
 """Writing files so that a crash leaves the old file or the new one, never half of one."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -20,3 +21,12 @@ def write_atomically(path, data):
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def remove_temporaries(path):
+    """Remove what killed calls of `write_atomically` left beside `path`."""
+    path = Path(path)
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
+    for file in path.parent.iterdir():
+        if pattern.fullmatch(file.name):
+            file.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import warnings
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,15 +10,16 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from ._checkpoint import restore
 from ._coding import coded_tiles
-from ._device import resolve_device, trains_in_bf16
+from ._device import is_out_of_memory, resolve_device, trains_in_bf16
 from ._residual_kmeans import cluster
 from .nn import Round
 from .nn.losses import SquaredError
 from .refiners import MLPRefiner
 from .training.batches import Preparation, mean_and_scale, prepared_batches
-from .training.loop import TrainingState, make_optimizer, train
-from .training.state import load_network_arrays, network_arrays
+from .training.loop import make_optimizer, train
+from .training.state import TrainingState, load_network_arrays, network_arrays
 
 # Rows that start the table of the first stage, and k-means iterations on them.
 _TABLE_ROWS, _TABLE_ITERATIONS = 10_000, 10
@@ -26,43 +28,73 @@ _TABLE_ROWS, _TABLE_ITERATIONS = 10_000, 10
 class Fit:
     """What a fit works on, apart from the estimator until all of it is done.
 
-    It starts from the rows given, or goes on from a copy of the estimator's network.
+    It starts from the rows given, goes on from a copy of the estimator's network, or goes on where
+    the fit was that left a snapshot.
     """
 
-    def __init__(self, estimator, X, rows, sample_weight, rng, *, going_on):
+    def __init__(
+        self,
+        estimator,
+        X,
+        rows,
+        sample_weight,
+        rng,
+        *,
+        going_on,
+        started,
+        validation_rows=None,
+        snapshot=None,
+    ):
         self.estimator = estimator
         self.X = X
         self.sample_weight = sample_weight / sample_weight[rows].mean()
+        self.validation_rows = validation_rows
+        self.started = started
         self.device = resolve_device(estimator.device)
-        self.order_rng = np.random.default_rng(_draw_seed(rng))
         self.refiner = MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
-        if going_on:
+        self.order_seed = _draw_seed(rng)
+        self.loss_curve, step = [], 0
+        if snapshot is not None:
+            network = self._build(seed=0).to(self.device)
+            self.preparation = _preparation(
+                network, snapshot.arrays["mean"], snapshot.values["scale"]
+            )
+        elif going_on:
             _check_same_model(estimator, self.refiner)
             network, self.preparation = estimator._prepared()
             network = deepcopy(network)
             self.loss_curve, step = list(estimator.loss_curve_), estimator.n_steps_
         else:
             network = self._start(rows, rng)
-            self.loss_curve, step = [], 0
         optimizer = make_optimizer(network, estimator.learning_rate, estimator.weight_decay)
         self.state = TrainingState(network, optimizer, step)
+        self.watch = _EarlyStopping(estimator.tol * self.preparation.scale**2, network)
+        if snapshot is not None:
+            restore(self, snapshot)
+        self.order_rng = np.random.default_rng(self.order_seed)
+
+    @property
+    def n_steps_made(self):
+        """Steps of this training, those before an interruption included."""
+        return 0 if self.state.totals is None else self.state.step - self.state.first_step
+
+    def _build(self, seed):
+        S, K = self.estimator.n_stages, self.estimator.n_options
+        return build_network(self.refiner, self.X.shape[1], S, K, seed=seed)
 
     def _start(self, rows, rng):
         """Return a new network, its table started from the rows."""
-        S, K = self.estimator.n_stages, self.estimator.n_options
-        network = build_network(self.refiner, self.X.shape[1], S, K, seed=_draw_seed(rng))
+        network = self._build(_draw_seed(rng))
         weight = np.zeros_like(self.sample_weight)
         weight[rows] = self.sample_weight[rows]
-        self.preparation = Preparation(
-            *mean_and_scale(self.X, weight), getattr(network, "feature_order", None)
-        )
+        self.preparation = _preparation(network, *mean_and_scale(self.X, weight))
         if hasattr(network, "start_from_table"):
             subset = np.sort(rng.choice(rows, min(_TABLE_ROWS, len(rows)), replace=False))
             # One thread: sums over several come in any order, and refits must be equal to the bit.
             with threadpool_limits(1, user_api="openmp"):
                 table, _ = cluster(
                     self.preparation.forward(self.X[subset]).numpy(),
-                    K,
+                    self.estimator.n_options,
                     rng,
                     max_iter=_TABLE_ITERATIONS,
                     tol=1e-4,
@@ -71,8 +103,11 @@ class Fit:
             network.start_from_table(table)
         return network.to(self.device)
 
-    def train(self, order, *, validation_rows=None, **budget):
-        """Train until the budget ends, early stopping says so or the user interrupts."""
+    def train(self, order, *, checkpoint=None, **budget):
+        """Train until the budget ends, early stopping says so or the user interrupts.
+
+        Returns whether it was not the user.
+        """
         estimator, state = self.estimator, self.state
         precision = estimator.precision
         records = train(
@@ -87,27 +122,39 @@ class Fit:
             checkpointing=estimator.gradient_checkpointing,
             gradient_accumulation=estimator.gradient_accumulation,
             bf16=precision == "bf16" or (precision == "auto" and trains_in_bf16(self.device)),
+            started=self.started,
+            after_step=checkpoint and partial(checkpoint.write_if_due, self),
             **budget,
         )
-        watch = _EarlyStopping(estimator.tol * self.preparation.scale**2, state.network)
-        progress = _Progress(estimator.verbose, self.device, state.step, budget["max_steps"])
+        progress = _Progress(
+            estimator.verbose, self.device, state.step, self.n_steps_made, budget["max_steps"]
+        )
+        finished = True
         try:
             for record in records:
                 record = self._in_units_of_X(record)
-                if validation_rows is not None:
-                    record["validation_error"] = self._error(validation_rows)
-                    watch.see(record["validation_error"])
+                if self.validation_rows is not None:
+                    record["validation_error"] = self._error(self.validation_rows)
+                    self.watch.see(record["validation_error"])
                 self.loss_curve.append(record)
                 progress.show(record)
-                if watch.n_bad >= estimator.n_iter_no_change:
+                if self.watch.n_bad >= estimator.n_iter_no_change:
                     break
         except KeyboardInterrupt:
+            finished = False
+            advice = " To go on from the checkpoint, call fit again." if checkpoint else ""
             warnings.warn(
-                "Training interrupted by user: the model trained so far is kept.", stacklevel=4
+                f"Training interrupted by user: the model trained so far is kept.{advice}",
+                stacklevel=4,
             )
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory() from error
         finally:
             progress.close()
-        watch.restore_best()
+        self.watch.restore_best()
+        return finished
 
     def codes_of(self, rows):
         """Return the codes of rows of X, and refuse a network that has diverged.
@@ -147,6 +194,22 @@ class Fit:
             f"{self.estimator.learning_rate}), or set precision='float32'."
         )
 
+    def _out_of_memory(self):
+        estimator, batch_size = self.estimator, min(self.estimator.batch_size, len(self.X))
+        n_parts = estimator.gradient_accumulation
+        ways = []
+        if n_parts < batch_size:
+            ways.append(f"gradient_accumulation={2 * n_parts} (now {n_parts})")
+        if not estimator.gradient_checkpointing:
+            ways.append("gradient_checkpointing=True (now False)")
+        ways += [f"batch_size={max(batch_size // 2, 1)} (now {batch_size})", "a smaller refiner"]
+        return MemoryError(
+            f"out of memory on {self.device} after step {self.state.step}, with "
+            f"batch_size={batch_size} rows of {self.X.shape[1]} features, "
+            f"n_stages={estimator.n_stages}, n_options={estimator.n_options} and "
+            f"{self.refiner}. Set {ways[0]} or {ways[1]}."
+        )
+
     def _in_units_of_X(self, record):
         """Return the record with losses in X's squared units."""
         if not np.isfinite(record["loss"]):
@@ -183,9 +246,11 @@ class _EarlyStopping:
 class _Progress:
     """A progress bar (verbose=1) or a line per record (verbose=2)."""
 
-    def __init__(self, verbose, device, step, max_steps):
+    def __init__(self, verbose, device, step, n_steps_made, max_steps):
         title = f"VQDRAW on {device}"
-        total = None if max_steps is None else step + max_steps
+        if n_steps_made:
+            title += f", from the checkpoint of step {step}"
+        total = None if max_steps is None else step - n_steps_made + max_steps
         self.bar = tqdm(initial=step, total=total, desc=title, unit="step", disable=verbose != 1)
         self.prints_lines = verbose > 1
         if self.prints_lines:
@@ -231,6 +296,10 @@ def build_network(refiner, n_features, n_stages, n_options, *, seed):
             f"options for each row; losses of shape {shape} came for one row."
         )
     return network
+
+
+def _preparation(network, mean_D, scale):
+    return Preparation(mean_D, scale, getattr(network, "feature_order", None))
 
 
 def _draw_seed(rng):

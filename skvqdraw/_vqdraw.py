@@ -1,5 +1,6 @@
 """VQ-DRAW: sequential discrete auto-encoding without an encoder."""
 
+import os
 import time
 from copy import deepcopy
 from numbers import Integral, Real
@@ -8,6 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._base import CodeTransformer, unchanged_on_failure
+from ._checkpoint import checkpoint_of
 from ._codes import codes_dtype, option_frequencies
 from ._coding import coded_tiles, decoded_tiles
 from ._device import resolve_device
@@ -101,6 +103,14 @@ class VQDRAW(CodeTransformer):
     warm_start : bool, default=False
         Whether `fit` goes on from the present network. Centre and scale stay those of the first
         fit; another `n_stages`, `n_options` or `refiner` is refused.
+    checkpoint : str, path-like or None, default=None
+        File in which `fit` keeps its state, so that after a crash or Ctrl-C the same call of `fit`
+        goes on from there. On the CPU, with a budget of steps, the result is then equal to the
+        bit to that of a fit that was never ended. A fit that ends by itself removes the file. One
+        of other parameters, data or versions is refused. `partial_fit` does not use it.
+    checkpoint_every : float, default=30.0
+        Seconds from one writing of `checkpoint` to the next, and so the most that is lost. 10 to
+        600; with a hundred times what one writing takes, the fit is slower by 1 %.
     device : str, default="auto"
         Where to compute, as PyTorch names it; "auto" is CUDA, then MPS, then the CPU. Resolved
         whenever the estimator computes.
@@ -177,6 +187,8 @@ class VQDRAW(CodeTransformer):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "checkpoint": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Real, 0, None, closed="left")],
         "device": [str],
         "precision": [StrOptions({"auto", "float32", "bf16"})],
         "random_state": ["random_state"],
@@ -206,6 +218,8 @@ class VQDRAW(CodeTransformer):
         n_iter_no_change=5,
         tol=1e-4,
         warm_start=False,
+        checkpoint=None,
+        checkpoint_every=30.0,
         device="auto",
         precision="auto",
         random_state=None,
@@ -231,6 +245,8 @@ class VQDRAW(CodeTransformer):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.precision = precision
         self.random_state = random_state
@@ -259,6 +275,11 @@ class VQDRAW(CodeTransformer):
         ------
         FloatingPointError
             If the loss becomes infinite or NaN.
+        MemoryError
+            If memory does not suffice for a step; the message says what takes less.
+        ValueError
+            If `checkpoint` cannot be written, is in use by another fit, is of another fit or is
+            damaged.
         """
         started = time.perf_counter()
         if self.max_steps is None and self.max_time is None:
@@ -266,19 +287,35 @@ class VQDRAW(CodeTransformer):
         with unchanged_on_failure(self):
             going_on = self.warm_start and hasattr(self, "network_")
             X, sample_weight, rng = self._validate(X, sample_weight, reset=not going_on)
-            rows, validation_rows = self._split(sample_weight, rng)
-            fit = Fit(self, X, rows, sample_weight, rng, going_on=going_on)
-            fit.train(
-                endless_order(rows, self.batch_size, fit.order_rng),
-                validation_rows=validation_rows,
-                schedule=warm_up_and_cosine,
-                max_steps=self.max_steps,
-                max_time=self.max_time,
-                n_records=_N_RECORDS,
-                started=started,
-            )
-            self._store(fit, rows)
-            vars(self).pop("_partial_fit_state", None)
+            with checkpoint_of(self, X, sample_weight, going_on=going_on) as checkpoint:
+                snapshot = checkpoint and checkpoint.read()
+                if snapshot is None:
+                    rows, validation_rows = self._split(sample_weight, rng)
+                else:
+                    rows, validation_rows = snapshot.split(sample_weight)
+                fit = Fit(
+                    self,
+                    X,
+                    rows,
+                    sample_weight,
+                    rng,
+                    going_on=going_on,
+                    started=started,
+                    validation_rows=validation_rows,
+                    snapshot=snapshot,
+                )
+                finished = fit.train(
+                    endless_order(rows, self.batch_size, fit.order_rng, n_taken=fit.n_steps_made),
+                    checkpoint=checkpoint,
+                    schedule=warm_up_and_cosine,
+                    max_steps=self.max_steps,
+                    max_time=self.max_time,
+                    n_records=_N_RECORDS,
+                )
+                self._store(fit, rows)
+                vars(self).pop("_partial_fit_state", None)
+                if checkpoint and finished:
+                    checkpoint.remove()
         return self
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -306,13 +343,15 @@ class VQDRAW(CodeTransformer):
         ------
         FloatingPointError
             If the loss becomes infinite or NaN.
+        MemoryError
+            If memory does not suffice for a step; the message says what takes less.
         """
         started = time.perf_counter()
         with unchanged_on_failure(self):
             going_on = hasattr(self, "network_")
             X, sample_weight, rng = self._validate(X, sample_weight, reset=not going_on)
             rows = np.flatnonzero(sample_weight)
-            fit = Fit(self, X, rows, sample_weight, rng, going_on=going_on)
+            fit = Fit(self, X, rows, sample_weight, rng, going_on=going_on, started=started)
             if hasattr(self, "_partial_fit_state"):
                 fit.order_rng = deepcopy(self._partial_fit_state["order_rng"])
                 load_optimizer_arrays(fit.state.optimizer, self._partial_fit_state["optimizer"])
@@ -323,7 +362,6 @@ class VQDRAW(CodeTransformer):
                 max_steps=len(order),
                 max_time=None,
                 n_records=1,
-                started=started,
             )
             self._store(fit, rows)
             self._partial_fit_state = {

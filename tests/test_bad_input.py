@@ -39,6 +39,11 @@ BAD_PARAMS = {
     "n_iter_no_change": [(0, r"an int in the range \[1, inf\). Got 0 instead")],
     "tol": [(-1e-3, r"range \[0.*, inf\). Got -0.001 instead")],
     "warm_start": [(None, "an instance of 'bool'")],
+    "checkpoint": [(3, "an instance of 'str', an instance of .*PathLike' or None. Got 3 instead")],
+    "checkpoint_every": [
+        (-1, r"a float in the range \[0.*, inf\). Got -1 instead"),
+        (None, "float"),
+    ],
     "device": [(3, "an instance of 'str'. Got 3 instead")],
     "precision": [("fp16", "a str among .*'bf16'.*Got 'fp16' instead")],
     "random_state": [("zero", "Got 'zero' instead")],

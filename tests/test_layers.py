@@ -24,6 +24,7 @@ LAYERS = {
     "_residual_kmeans": 3,
     "refiners": 3,
     "_base": 3,
+    "_checkpoint": 3,
     "_coding": 3,
     "_fitting": 3,
     "_vqdraw": 3,

@@ -13,9 +13,10 @@ from skvqdraw.training.batches import (
     one_pass,
     prepared_batches,
 )
-from skvqdraw.training.loop import TrainingState, make_optimizer, train
+from skvqdraw.training.loop import make_optimizer, train
 from skvqdraw.training.schedule import constant, warm_up_and_cosine
 from skvqdraw.training.state import (
+    TrainingState,
     load_network_arrays,
     load_optimizer_arrays,
     network_arrays,
@@ -192,6 +193,7 @@ def test_the_schedule_starts_at_its_start_however_late_that_is():
 def test_steps_go_on_counting():
     setting = Setting()
     setting.train(max_steps=4)
+    setting.state = TrainingState(setting.network, setting.optimizer, setting.state.step)
     assert [record["step"] for record in setting.train(max_steps=4, n_records=2)] == [6, 8]
     assert setting.state.step == 8
 
@@ -220,3 +222,35 @@ def test_state_round_trip_continues_to_the_bit():
     resumed.train(max_steps=4)
     expected, got = network_arrays(whole.network), network_arrays(resumed.network)
     assert all((got[name] == expected[name]).all() for name in expected)
+
+
+def test_the_optimizer_goes_on_with_parameters_of_any_memory_layout():
+    """A fused optimizer walks through parameter and memory in the order of their bytes."""
+
+    def setting():
+        torch.manual_seed(0)
+        network = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+        return network, make_optimizer(network, 1e-2, 0.0)
+
+    def step(network, optimizer, x):
+        optimizer.zero_grad()
+        network(x).square().sum().backward()
+        optimizer.step()
+
+    x = torch.randn(3, 2, 4, 5, 5)
+    network, optimizer = setting()
+    step(network, optimizer, x[0])
+    resumed, its_optimizer = setting()
+    load_network_arrays(resumed, network_arrays(network))
+    load_optimizer_arrays(its_optimizer, optimizer_arrays(optimizer))
+    for some in x[1:]:
+        step(network, optimizer, some)
+        step(resumed, its_optimizer, some)
+    assert torch.equal(resumed.weight, network.weight)
+
+
+def test_an_optimizer_refuses_memory_of_another_shape():
+    network = torch.nn.Linear(3, 2)
+    memory = {"0.step": np.float32(1), "0.exp_avg": np.zeros(1), "0.exp_avg_sq": np.zeros((2, 3))}
+    with pytest.raises(ValueError, match=r"a parameter of shape \(2, 3\) has shape \(1,\)"):
+        load_optimizer_arrays(make_optimizer(network, 1e-2, 0.0), memory)

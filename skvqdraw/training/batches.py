@@ -74,13 +74,18 @@ def _chunks(n_rows):
     return (slice(start, start + CHUNK_ROWS) for start in range(0, n_rows, CHUNK_ROWS))
 
 
-def endless_order(rows, batch_size, rng):
+def endless_order(rows, batch_size, rng, *, n_taken=0):
     """Yield arrays of rows for ever: one random order after another, cut into equal batches.
 
-    The order is drawn by a numpy Generator, so it is the same whatever device computes.
+    The order is drawn by a numpy Generator, so it is the same whatever device computes. With a
+    generator in its first state it goes on after `n_taken` batches: a position is one number,
+    also where batches are read ahead.
     """
     batch_size = min(batch_size, len(rows))
-    waiting = rows[:0]
+    n_orders, n_rows_taken = divmod(n_taken * batch_size, len(rows))
+    for _ in range(n_orders):
+        rng.permutation(rows)
+    waiting = rng.permutation(rows)[n_rows_taken:]
     while True:
         while len(waiting) < batch_size:
             waiting = np.concatenate([waiting, rng.permutation(rows)])
