@@ -14,6 +14,8 @@ PACKAGE = Path(skvqdraw.__file__).parent
 LAYERS = {
     "_codes": 0,
     "_files": 0,
+    "_safetensors": 0,
+    "_version": 0,
     "exceptions": 0,
     "_device": 1,
     "nn": 1,
@@ -26,6 +28,7 @@ LAYERS = {
     "_base": 3,
     "_coding": 3,
     "_fitting": 3,
+    "_plain": 3,
     "_vqdraw": 3,
     "io": 3,
     "metrics": 3,
@@ -38,7 +41,7 @@ ALLOWED = {
     0: {"numpy", "scipy"},
     1: {"torch"},
     2: set(),
-    3: {"sklearn", "safetensors", "threadpoolctl", "tqdm"},
+    3: {"sklearn", "threadpoolctl", "tqdm"},
     4: set(),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
