@@ -26,8 +26,8 @@ def write_atomically(path, *pieces):
     A symbolic link stays as it is, and the file that it points to is replaced.
     """
     path = _target(path)
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".skvqdraw-{secrets.token_hex(8)}")
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
     try:
         # Not tempfile: its files are private to their owner, and a saved model follows the umask.
         file = open(temporary, "xb")  # noqa: SIM115

@@ -93,6 +93,8 @@ _ARRAYS = {
 # Lists are arrays, since they may be long: R records of C keys, names of B bytes in all.
 _CURVE = {"loss_curve_": ("RC", ("float64",)), "loss_curve_.known": ("RC", ("uint8",))}
 _NAMES = {"feature_names_in_": ("B", ("uint8",))}
+# Where a fit writes its checkpoints is of the machine that fitted: not for a file to say.
+_NOT_SAVED = {"checkpoint"}
 # More could cost memory out of proportion to the file before it is seen to be wrong.
 _MOST_STAGES = 2**16
 
@@ -106,6 +108,7 @@ def save(estimator, path):
             f"know; got {cls.__name__}. Use pickle or joblib."
         )
     params = estimator.get_params(deep=False)
+    params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     fitted = {name: getattr(estimator, name) for name in _SMALL[cls]}
     arrays = {name: getattr(estimator, name) for name in _ARRAYS[cls]}
     if hasattr(estimator, "feature_names_in_"):
@@ -132,7 +135,8 @@ def save(estimator, path):
     header, *pieces = serialise(arrays, json.dumps(text))
     try:
         n_bytes = len(header) + sum(piece.size for piece in pieces)
-        _check_header(BytesIO(header), n_bytes, _specs_of(estimator))
+        specs = [*_classes_in(estimator), *_classes_in(getattr(estimator, "refiner_", None))]
+        _check_header(BytesIO(header), n_bytes, {spec.__name__: spec for spec in specs})
         _check_numbers(arrays)
     except FormatError as error:
         raise ValueError(f"this {cls.__name__} cannot be saved: {error}.") from error
@@ -217,6 +221,8 @@ def _check_header(file, n_bytes, specs):
     header, text, places = read_header(file, n_bytes)
     text = _check_text(text)
     cls, fitted = _ESTIMATORS[text["class"]], text["fitted"]
+    if not _NOT_SAVED.isdisjoint(text["params"]):
+        raise FormatError(f"params must not hold {sorted(_NOT_SAVED)}")
     estimator = make(cls, text["params"], specs)
     others = {"refiner_", "loss_curve_"} if cls is VQDRAW else set()
     check_keys("fitted", fitted, _SMALL[cls].keys() | others)
@@ -367,9 +373,11 @@ def _network(estimator, arrays, places):
     return network
 
 
-def _specs_of(estimator):
-    """Return the classes of the refiners of an estimator, and of what these are made of."""
-    params = [*estimator.get_params().values()]
-    if hasattr(estimator, "refiner_"):
-        params += [estimator.refiner_, *estimator.refiner_.get_params().values()]
-    return {type(p).__name__: type(p) for p in params if isinstance(p, BaseEstimator)}
+def _classes_in(value):
+    """Yield the classes of an estimator and of all that its parameters are made of."""
+    if isinstance(value, BaseEstimator):
+        yield type(value)
+        value = [*value.get_params(deep=False).values()]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _classes_in(item)

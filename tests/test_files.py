@@ -128,9 +128,3 @@ def test_a_pipe_is_not_replaced(pipe):
 def test_a_pipe_is_not_waited_for(pipe):
     with pytest.raises(OSError, match="not a regular file"):
         _files.open_regular(pipe)
-
-
-def test_names_may_be_as_long_as_the_system_allows(tmp_path):
-    path = tmp_path / ("x" * 255)
-    _files.write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"

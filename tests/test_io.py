@@ -248,6 +248,24 @@ def test_refiners_of_users_must_be_allowed(X, tmp_path):
     assert_same_model(vq, pickle.loads(pickle.dumps(vq)), X)
 
 
+class Stack(FixedMoves):
+    """A refiner of several others."""
+
+    def __init__(self, size=1.0, parts=()):
+        super().__init__(size)
+        self.parts = parts
+
+
+def test_refiners_made_of_refiners(X, tmp_path):
+    vq = make_estimator(refiner=Stack(0.5, (MLPRefiner(4), (FixedMoves(2.0), "a")))).fit(X)
+    vq.save(tmp_path / "model.safetensors")
+    with pytest.raises(FormatError, match="unknown refiner 'FixedMoves'"):
+        skvqdraw.load(tmp_path / "model.safetensors", allow=[Stack])
+    back = skvqdraw.load(tmp_path / "model.safetensors", allow=[Stack, FixedMoves])
+    assert_same_model(vq, back, X)
+    assert repr(back.refiner_) == repr(vq.refiner_)
+
+
 def test_a_random_state_instance_cannot_be_saved(X, tmp_path):
     vq = make_estimator(random_state=np.random.RandomState(0)).fit(X)
     with pytest.raises(TypeError, match="random_state must be None, .*got RandomState.*set_params"):
@@ -357,6 +375,7 @@ LIES = {
     "unknown parameter": (setting("params", "surprise", 1), r"no parameters \['surprise'\]"),
     "parameter": (setting("params", "n_stages", 0), r"'n_stages' .*range \[1, inf\). Got 0"),
     "parameter's type": (setting("params", "n_stages", "4"), "'n_stages' .* Got '4'"),
+    "checkpoint": (setting("params", "checkpoint", "/etc/passwd"), "must not hold .'checkpoint'"),
     "refiner": (
         setting("params", "refiner", {"class": "Popen", "params": {}}),
         r"unknown refiner 'Popen'; known are .*load\(path, allow=\[TheClass\]\)",

@@ -41,7 +41,7 @@ ALLOWED = {
     0: {"numpy", "scipy"},
     1: {"torch"},
     2: set(),
-    3: {"sklearn", "threadpoolctl", "tqdm"},
+    3: {"sklearn", "safetensors", "threadpoolctl", "tqdm"},
     4: set(),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
