@@ -1,5 +1,6 @@
 """What all estimators of codes share."""
 
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,6 +10,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._codes import check_codes, codes_dtype, feature_names, from_one_hot, one_hot
 from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted
+from ._version import __version__
+from .exceptions import InconsistentVersionWarning
 
 # Rows whose reconstructions are held at a time where only their errors are wanted.
 _SCORED_ROWS = 4096
@@ -274,6 +277,23 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
         check_is_fitted(self)
         save(self, path)
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_skvqdraw_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        written_by = state.pop("_skvqdraw_version", "pre-0.1")
+        if written_by != __version__:
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_version=__version__,
+                    original_version=written_by,
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)
 
     @property
     def _n_features_out(self):

@@ -1,26 +1,77 @@
-"""Writing files so that a crash leaves the old file or the new one, never half of one."""
+"""Opening files, and writing them so that a crash leaves the old one or the new one."""
 
+import errno
 import os
 import re
 import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 
-def write_atomically(path, data):
-    """Write the bytes `data` to `path`: temporary file beside it, fsync, rename."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    # Not tempfile: its files are private to their owner, and a saved model follows the umask.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+def open_regular(path):
+    """Open a file to read bytes; refuse what is no file, where reading might never end."""
+
+    def opener(path, flags):  # to open a pipe that nobody writes to may take for ever
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+    file = open(path, "rb", opener=opener)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return file
+
+
+def write_atomically(path, *pieces):
+    """Write pieces of bytes, one after the other, to `path`: temporary file, fsync, rename.
+
+    A symbolic link stays as it is, and the file that it points to is replaced.
+    """
+    path = _target(path)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        # Not tempfile: its files are private to their owner, and a saved model follows the umask.
+        file = open(temporary, "xb")  # noqa: SIM115
+    except OSError as error:
+        what = f"cannot create a file in this folder ({error.strerror})"
+        raise OSError(error.errno, what, folder) from error
+    try:
+        with file:
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+    _sync_folder(folder)
+
+
+def _target(path):
+    """Return where bytes for `path` must go: a file at the end of links, or nothing yet."""
+    path = os.path.realpath(path)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return path
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "a folder, not the name of a file", path)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file, and must not be replaced", path)
+    return path
+
+
+def _sync_folder(folder):
+    """Make a rename last through a loss of power, where the system has a way to."""
+    if hasattr(os, "O_DIRECTORY"):
+        with suppress(OSError):  # the file is whole either way
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def remove_temporaries(path):

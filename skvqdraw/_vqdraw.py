@@ -445,7 +445,7 @@ class VQDRAW(CodeTransformer):
         return X
 
     def __getstate__(self):
-        state = super().__getstate__().copy()
+        state = super().__getstate__()
         if "network_" in state:
             state["network_"] = network_arrays(state["network_"])
         return state

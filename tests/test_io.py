@@ -1,19 +1,30 @@
 """Saving, loading, pickling: the same model comes back."""
 
 import copy
+import hashlib
 import json
+import os
 import pickle
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 import skops.io
+import torch
 from conftest import assert_same_model, make_estimator
 
 import skvqdraw
-from skvqdraw.exceptions import FormatError
+from skvqdraw import io
+from skvqdraw.exceptions import FormatError, InconsistentVersionWarning
 from skvqdraw.nn import DenseRound
+from skvqdraw.nn.paper import ARCHITECTURES
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 
 KINDS = {
@@ -37,10 +48,7 @@ def through_joblib(vq, tmp_path):
 
 
 def through_skops(vq, tmp_path):
-    dumped = skops.io.dumps(vq)
-    unknown = skops.io.get_untrusted_types(data=dumped)
-    assert all(name.startswith(("skvqdraw.", "numpy.")) for name in unknown)
-    return skops.io.loads(dumped, trusted=unknown)
+    return skops.io.loads(skops.io.dumps(vq), trusted=io.SKOPS_TRUSTED)
 
 
 WAYS = {
@@ -69,6 +77,10 @@ def test_round_trip_of_cluster_boosting(X, tmp_path, loss, way):
     np.testing.assert_array_equal(back.decode(codes), boosting.decode(codes))
     assert repr(back) == repr(boosting)
     assert vars(back).keys() == vars(boosting).keys()
+    assert_round_trip_of_arrays(back, boosting)
+
+
+def assert_round_trip_of_arrays(back, boosting):
     for name in ("mean_", "codebooks_", "stage_loss_", "code_usage_"):
         np.testing.assert_array_equal(getattr(back, name), getattr(boosting, name))
         assert getattr(back, name).dtype == getattr(boosting, name).dtype
@@ -95,9 +107,65 @@ def test_a_pickle_holds_arrays_and_little_else(X):
     assert isinstance(vq.network_, skvqdraw.nn.networks.FactoredNetwork)
 
 
-def test_loading_leaves_the_random_streams_alone(X, tmp_path):
-    import torch
+def test_a_pickle_knows_nothing_of_torch_and_so_of_devices(X):
+    assert b"torch" not in pickle.dumps(make_estimator().partial_fit(X))
 
+
+def test_read_only_memory_maps(X, tmp_path):
+    boosting = skvqdraw.ClusterBoosting(3, 8, random_state=0).fit(X)
+    back = through_joblib(boosting, tmp_path)
+    assert isinstance(back.codebooks_, np.memmap)
+    assert not back.codebooks_.flags.writeable
+    np.testing.assert_array_equal(back.encode(X), boosting.encode(X))
+    back.save(tmp_path / "model.safetensors")
+    assert_round_trip_of_arrays(skvqdraw.load(tmp_path / "model.safetensors"), boosting)
+
+
+def test_processes_that_are_spawned(X):
+    models = [make_estimator().fit(X), skvqdraw.ClusterBoosting(3, 8, random_state=0).fit(X)]
+    halves = [X[:100], X[100:]]
+    with joblib.parallel_backend("loky", n_jobs=2):
+        found = joblib.Parallel()(
+            joblib.delayed(model.encode)(half) for model in models for half in halves
+        )
+    for model, codes in zip(models, (found[:2], found[2:]), strict=True):
+        np.testing.assert_array_equal(np.concatenate(codes), model.encode(X))
+
+
+def test_types_for_skops_to_trust_are_those_that_it_asks_for(X):
+    spec = ConvRefiner((8, 8), n_channels=8, downsampling=2, basis_size=4)
+    models = [
+        make_estimator().partial_fit(X),
+        make_estimator(refiner=spec).fit(pd.DataFrame(X).rename(columns=str)),
+        make_estimator(refiner=PaperRefiner((8, 8)), max_steps=0).fit(X),
+        skvqdraw.ClusterBoosting(2, 4, random_state=np.random.RandomState(0)).fit(X),
+    ]
+    asked_for = set()
+    for model in models:
+        asked_for.update(skops.io.get_untrusted_types(data=skops.io.dumps(model)))
+    assert sorted(asked_for) == io.SKOPS_TRUSTED
+
+
+@pytest.mark.parametrize("estimator", [make_estimator(), skvqdraw.ClusterBoosting(2, 4)])
+def test_a_pickle_of_another_version(X, estimator, monkeypatch):
+    name = type(estimator).__name__
+    dumped = pickle.dumps(estimator.fit(X))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = pickle.loads(dumped)
+    monkeypatch.setattr("skvqdraw._base.__version__", "9.1")
+    with pytest.warns(InconsistentVersionWarning, match=f"{name} was pickled by skvqdraw 0.* 9.1"):
+        other = pickle.loads(dumped)
+    assert vars(other).keys() == vars(same).keys()
+    state = estimator.__getstate__()
+    del state["_skvqdraw_version"]
+    with pytest.warns(InconsistentVersionWarning, match="skvqdraw pre-0.1") as caught:
+        other.__setstate__(state)
+    assert caught[0].message.estimator_name == name
+    assert caught[0].message.current_version == "9.1"
+
+
+def test_loading_leaves_the_random_streams_alone(X, tmp_path):
     vq = make_estimator().fit(X)
     torch.manual_seed(5)
     expected = torch.rand(2)
@@ -108,13 +176,42 @@ def test_loading_leaves_the_random_streams_alone(X, tmp_path):
 
 
 def test_feature_names_survive(X, tmp_path):
-    import pandas as pd
-
-    frame = pd.DataFrame(X[:, :5]).rename(columns="pixel{}".format)
+    frame = pd.DataFrame(X[:, :3]).set_axis(["pixel 1", "", "Größe\n"], axis=1)
     vq = make_estimator().fit(frame)
     back = through_a_file(vq, tmp_path)
     np.testing.assert_array_equal(back.feature_names_in_, vq.feature_names_in_)
+    assert back.feature_names_in_.dtype == object
     np.testing.assert_array_equal(back.encode(frame), vq.encode(frame))
+
+
+def test_names_of_more_features_than_a_header_holds(tmp_path):
+    names = [f"gene-{i:010d}" for i in range(80_000)]
+    frame = pd.DataFrame(np.eye(8, len(names), dtype=np.float32), columns=names)
+    boosting = skvqdraw.ClusterBoosting(1, 2, random_state=0).fit(frame)
+    back = through_a_file(boosting, tmp_path)
+    np.testing.assert_array_equal(back.feature_names_in_, names)
+
+
+def test_a_name_with_a_zero_in_it_is_not_saved_as_two(X, tmp_path):
+    vq = make_estimator().fit(pd.DataFrame(X[:, :1], columns=["a\0b"]))
+    with pytest.raises(ValueError, match="names of features must not hold the character"):
+        through_a_file(vq, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "loss_curve",
+    [
+        [],
+        [{"step": 1, "loss": 0.1}, {"step": 2, "validation_error": float("inf"), "loss": 1e-300}],
+        [{"step": step, "seconds": step / 7, "loss": 0.5} for step in range(30_000)],
+    ],
+)
+def test_loss_curves_of_any_length(fitted, tmp_path, loss_curve):
+    vq = copy.deepcopy(fitted)
+    vq.loss_curve_ = loss_curve
+    back = through_a_file(vq, tmp_path).loss_curve_
+    assert back == loss_curve
+    assert all(type(record["step"]) is int for record in back)
 
 
 class FixedMoves(Refiner):
@@ -144,13 +241,52 @@ def test_refiners_of_users_must_be_allowed(X, tmp_path):
     vq.save(path)
     with pytest.raises(FormatError, match=r"unknown refiner 'FixedMoves'.*load\(path, allow="):
         skvqdraw.load(path)
+    for wrong in (FixedMoves, ["FixedMoves"]):
+        with pytest.raises(TypeError, match="allow must be a list of refiner classes; got"):
+            skvqdraw.load(path, allow=wrong)
     assert_same_model(vq, skvqdraw.load(path, allow=[FixedMoves]), X)
     assert_same_model(vq, pickle.loads(pickle.dumps(vq)), X)
+
+
+class Stack(FixedMoves):
+    """A refiner of several others."""
+
+    def __init__(self, size=1.0, parts=()):
+        super().__init__(size)
+        self.parts = parts
+
+
+def test_refiners_made_of_refiners(X, tmp_path):
+    vq = make_estimator(refiner=Stack(0.5, (MLPRefiner(4), (FixedMoves(2.0), "a")))).fit(X)
+    vq.save(tmp_path / "model.safetensors")
+    with pytest.raises(FormatError, match="unknown refiner 'FixedMoves'"):
+        skvqdraw.load(tmp_path / "model.safetensors", allow=[Stack])
+    back = skvqdraw.load(tmp_path / "model.safetensors", allow=[Stack, FixedMoves])
+    assert_same_model(vq, back, X)
+    assert repr(back.refiner_) == repr(vq.refiner_)
 
 
 def test_a_random_state_instance_cannot_be_saved(X, tmp_path):
     vq = make_estimator(random_state=np.random.RandomState(0)).fit(X)
     with pytest.raises(TypeError, match="random_state must be None, .*got RandomState.*set_params"):
+        vq.save(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda vq: vq.set_params(beam_size=0), "The 'beam_size' parameter of VQDRAW must be"),
+        (lambda vq: vq.set_params(tol=float("nan")), "NaN is not a finite number"),
+        (lambda vq: vq.set_params(refiner=MLPRefiner(0)), "'hidden_size' parameter of MLPRefiner"),
+        (lambda vq: vq.network_.double(), "must be .'float32', .*it is .'float64'"),
+        (lambda vq: vq.mean_.fill(np.nan), "mean_ has numbers that are infinite or NaN"),
+    ],
+)
+def test_what_load_would_refuse_is_not_saved(fitted, tmp_path, spoil, message):
+    vq = copy.deepcopy(fitted)
+    spoil(vq)
+    with pytest.raises(ValueError, match=f"this VQDRAW cannot be saved: .*{message}"):
         vq.save(tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -164,55 +300,307 @@ def test_a_subclass_is_not_saved_as_what_load_would_not_know(X, tmp_path):
         vq.save(tmp_path / "model.safetensors")
 
 
-def rewrite(path, change):
-    """Apply `change(header, tensors)` to a saved model."""
-    with safetensors.safe_open(path, framework="numpy") as file:
-        header = json.loads(file.metadata()["skvqdraw"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    change(header, tensors)
-    path.write_bytes(safetensors.numpy.save(tensors, {"skvqdraw": json.dumps(header)}))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda h, t: h.update(format_version=2), "format version 2; this version .* reads 1"),
-        (lambda h, t: h.pop("format_version"), "format version None"),
-        (lambda h, t: h.update({"class": "os.system"}), "unknown class 'os.system'; known are"),
-        (lambda h, t: h["params"].update(surprise=1), "does not hold a whole model: TypeError"),
-        (lambda h, t: h["fitted"].pop("scale_"), "does not hold a whole model: KeyError: 'scale_'"),
-        (lambda h, t: t.pop("mean_"), "does not hold a whole model: KeyError: 'mean_'"),
-        (lambda h, t: t.pop("network.mixing"), "(?s)does not hold a whole model: .*mixing"),
-        (lambda h, t: t.update(extra=np.ones(1)), "(?s)does not hold a whole model: .*extra"),
-        (
-            lambda h, t: h["refiner_"]["params"].update(hidden_size=0),
-            "'hidden_size' parameter of MLPRefiner must be",
-        ),
-    ],
-)
-def test_files_that_are_not_whole_models(X, tmp_path, change, message):
+def test_the_format_is_as_documented(fitted, X, tmp_path):
+    """Read with nothing of ours: the package safetensors, JSON and a hash of the whole file."""
     path = tmp_path / "model.safetensors"
-    make_estimator().fit(X).save(path)
+    fitted.save(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        text = json.loads(file.metadata()["skvqdraw"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    assert text["format_version"] == 2
+    assert text["class"] == "VQDRAW"
+    assert text["params"]["n_options"] == 8
+    assert text["params"]["refiner"]["class"] == "MLPRefiner"
+    assert text["fitted"]["scale_"] == fitted.scale_
+    assert text["versions"]["skvqdraw"] == skvqdraw.__version__
+    assert text["versions"]["torch"] == torch.__version__
+    np.testing.assert_array_equal(arrays["mean_"], fitted.mean_)
+    np.testing.assert_array_equal(arrays["network.table"], fitted.network_.table.detach().numpy())
+    data = path.read_bytes()
+    digest = text["sha256"].encode()
+    assert data.count(digest) == 1
+    assert hashlib.sha256(data.replace(digest, b"0" * 64)).hexdigest() == digest.decode()
+
+
+def rewrite(path, change):
+    """Apply `change(text, arrays)` to a saved model, and put its hash right."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        text = json.loads(file.metadata()["skvqdraw"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+    digest = text["sha256"].encode()
+    change(text, arrays)
+    data = safetensors.numpy.save(arrays, {"skvqdraw": json.dumps(text)})
+    data = data.replace(digest, b"0" * 64)
+    path.write_bytes(data.replace(b"0" * 64, hashlib.sha256(data).hexdigest().encode(), 1))
+
+
+def rewritten(model, tmp_path, change):
+    path = tmp_path / "model.safetensors"
+    model.save(path)
     rewrite(path, change)
-    with pytest.raises(FormatError, match=message):
+    return path
+
+
+def setting(part, name, value):
+    """Return a change of one entry of `text[part]`, or of the arrays."""
+    return lambda text, arrays: (arrays if part == "arrays" else text[part]).update({name: value})
+
+
+def of_refiner(**params):
+    return lambda text, arrays: text["fitted"]["refiner_"]["params"].update(params)
+
+
+def test_rewriting_alone_changes_nothing(fitted, X, tmp_path):
+    path = rewritten(fitted, tmp_path, lambda text, arrays: None)
+    assert_same_model(fitted, skvqdraw.load(path), X)
+
+
+def test_parameters_younger_than_a_file_have_their_defaults(fitted, X, tmp_path):
+    path = rewritten(fitted, tmp_path, lambda text, arrays: text["params"].pop("beam_size"))
+    assert_same_model(fitted, skvqdraw.load(path), X)
+
+
+LIES = {
+    "newer": (lambda t, a: t.update(format_version=3), "format version 3, and 2 is the one that"),
+    "first": (lambda t, a: t.update(format_version=1), "format version 1, .*newest skvqdraw"),
+    "no version": (lambda t, a: t.pop("format_version"), "format version None"),
+    "a string": (lambda t, a: t.update(format_version="2"), "format version '2'"),
+    "a float": (lambda t, a: t.update(format_version=2.0), "format_version must be of type int"),
+    "lacks": (lambda t, a: t.pop("versions"), r"its text must hold .*it lacks \['versions'\]"),
+    "besides": (lambda t, a: t.update(more=1), r"has besides \['more'\]"),
+    "kind": (lambda t, a: t.update(params=[]), "params must be of type dict; it is \\[\\]"),
+    "versions": (setting("versions", "torch", 2), "versions must be strings"),
+    "class": (lambda t, a: t.update({"class": "os.system"}), "unknown class 'os.system'; known"),
+    "hash": (lambda t, a: t.update(sha256="0" * 63 + "X"), "sha256 must be 64 hexadecimal digits"),
+    "unknown parameter": (setting("params", "surprise", 1), r"no parameters \['surprise'\]"),
+    "parameter": (setting("params", "n_stages", 0), r"'n_stages' .*range \[1, inf\). Got 0"),
+    "parameter's type": (setting("params", "n_stages", "4"), "'n_stages' .* Got '4'"),
+    "checkpoint": (setting("params", "checkpoint", "/etc/passwd"), "must not hold .'checkpoint'"),
+    "refiner": (
+        setting("params", "refiner", {"class": "Popen", "params": {}}),
+        r"unknown refiner 'Popen'; known are .*load\(path, allow=\[TheClass\]\)",
+    ),
+    "refiner's class": (
+        setting("params", "refiner", {"class": [], "params": {}}),
+        r"unknown refiner \[\]",
+    ),
+    "refiner's keys": (setting("params", "refiner", {"class": "MLPRefiner"}), "lacks .'params'"),
+    "refiner's parameters": (
+        setting("params", "refiner", {"class": "MLPRefiner", "params": 1}),
+        "parameters of MLPRefiner must be an object; they are 1",
+    ),
+    "refiner lacks": (
+        setting("params", "refiner", {"class": "ConvRefiner", "params": {}}),
+        "ConvRefiner cannot be made: .*missing .*image_shape",
+    ),
+    "refiner_": (setting("fitted", "refiner_", None), "refiner_ must be a refiner; it is None"),
+    "refiner_'s range": (of_refiner(hidden_size=0), "'hidden_size' parameter of MLPRefiner must"),
+    "refiner_'s size": (of_refiner(hidden_size=17), r"must be .*17.*by refiner_; it is .*16"),
+    "more blocks": (of_refiner(n_blocks=3), "fewer arrays than the network of refiner_"),
+    "fewer blocks": (of_refiner(n_blocks=1), "must be absent, by refiner_; it is .'float32'"),
+    "lacks scale_": (lambda t, a: t["fitted"].pop("scale_"), r"fitted must .*lacks \['scale_'\]"),
+    "scale_": (setting("fitted", "scale_", 0), r"scale_ must be a float in the range \(0.*is 0"),
+    "n_steps_": (setting("fitted", "n_steps_", -1), "n_steps_ must be an int .*; it is -1"),
+    "true": (setting("fitted", "n_steps_", True), "n_steps_ must be an int .*; it is True"),
+    "n_features_in_": (setting("fitted", "n_features_in_", 63), r"mean_ .*'D': 63.*is \(64,\)"),
+    "columns": (setting("fitted", "loss_curve_", ["loss"]), "different keys .* step being one"),
+    "columns twice": (setting("fitted", "loss_curve_", ["step", "step"]), "different keys"),
+    "unhashable": (setting("fitted", "loss_curve_", [[]]), "different keys"),
+    "fewer columns": (setting("fitted", "loss_curve_", ["step"]), "loss_curve_ must be .*'C': 1"),
+    "lacks mean_": (lambda t, a: a.pop("mean_"), "mean_ is missing"),
+    "mean_'s axes": (setting("arrays", "mean_", np.ones((1, 64))), r"mean_ must be \('D',\)"),
+    "mean_'s dtype": (
+        setting("arrays", "mean_", np.ones(64, int)),
+        "float32 or float64; it is int",
+    ),
+    "usage": (setting("arrays", "code_usage_", np.full((4, 8), 1.5)), "code_usage_ must be shares"),
+    "one option": (setting("arrays", "code_usage_", np.ones((4, 1))), "at least 2 options"),
+    "no stage": (setting("arrays", "code_usage_", np.ones((0, 8))), "1 to 65536 stages"),
+    "stages": (setting("arrays", "code_usage_", np.ones((3, 8))), r"mixing must be .*\(2, 8, 4\)"),
+    "lacks mixing": (
+        lambda t, a: a.pop("network.mixing"),
+        "fewer arrays than the network of refiner_",
+    ),
+    "extra": (setting("arrays", "extra", np.ones(1)), "extra must be absent, by refiner_"),
+    "renamed": (
+        lambda t, a: a.update({"network.mix": a.pop("network.mixing")}),
+        "network.mixing must be .*; it is absent",
+    ),
+    "float64": (
+        lambda t, a: a.update({"network.table": a["network.table"].astype(float)}),
+        "network.table must be .'float32', .*it is .'float64'",
+    ),
+    "NaN": (lambda t, a: a["network.table"].fill(np.nan), "network.table has numbers that are inf"),
+    "steps": (lambda t, a: a["loss_curve_"].fill(0.5), "steps of loss_curve_ must be integers"),
+    "names": (
+        setting("arrays", "feature_names_in_", np.zeros(3, dtype=np.uint8)),
+        "must be 64 names; they are 4",
+    ),
+    "not UTF-8": (
+        setting("arrays", "feature_names_in_", np.array([0] * 63 + [255], dtype=np.uint8)),
+        "feature_names_in_ must be UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), LIES.values(), ids=LIES)
+def test_lies(fitted, tmp_path, change, message):
+    path = rewritten(fitted, tmp_path, change)
+    says = rf"(?s)^{re.escape(str(path))} is not a model that skvqdraw .* reads: .*{message}"
+    with pytest.raises(FormatError, match=says):
         skvqdraw.load(path)
+
+
+def boosting_lies():
+    ones = np.ones
+    return {
+        "lacks": (lambda t, a: a.pop("codebooks_"), "codebooks_ is missing"),
+        "other stages": (setting("arrays", "codebooks_", ones((4, 8, 64), "f4")), "'S': 3"),
+        "other options": (setting("arrays", "codebooks_", ones((3, 9, 64), "f4")), "'K': 8"),
+        "other features": (setting("arrays", "codebooks_", ones((3, 8, 63), "f4")), "'D': 64"),
+        "dtype": (setting("arrays", "codebooks_", ones((3, 8, 64))), "of dtype float32; it is"),
+        "stage_loss_": (setting("arrays", "stage_loss_", ones(2)), "stage_loss_ must be .'S',"),
+        "infinite": (setting("arrays", "stage_loss_", ones(3) * np.inf), "infinite or NaN"),
+        "unknown": (setting("arrays", "network.a", ones(2)), "unknown arrays: .'network.a'"),
+        "refiner_": (setting("fitted", "refiner_", None), "besides .'refiner_'"),
+        "n_iter_": (setting("fitted", "n_iter_", 1.5), "n_iter_ must be an int"),
+    }
+
+
+@pytest.mark.parametrize("lie", boosting_lies())
+def test_lies_of_cluster_boosting(X, tmp_path, lie):
+    change, message = boosting_lies()[lie]
+    boosting = skvqdraw.ClusterBoosting(3, 8, max_iter=2, random_state=0).fit(X)
+    with pytest.raises(FormatError, match=message):
+        skvqdraw.load(rewritten(boosting, tmp_path, change))
+
+
+@pytest.mark.parametrize("where", [9, 200, -1])
+def test_a_changed_byte_is_noticed(fitted, tmp_path, where):
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    data = bytearray(path.read_bytes())
+    data[where] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(FormatError):
+        skvqdraw.load(path)
+
+
+def test_a_changed_number_in_the_text_is_noticed(fitted, tmp_path):
+    path = tmp_path / "model.safetensors"
+    fitted.save(path)
+    data = path.read_bytes()
+    assert data.count(rb"\"beam_size\": 1") == 1
+    path.write_bytes(data.replace(rb"\"beam_size\": 1", rb"\"beam_size\": 2"))
+    with pytest.raises(FormatError, match="it has changed since it was written"):
+        skvqdraw.load(path)
+
+
+HUGE = {
+    "hidden_size": of_refiner(hidden_size=10**9),
+    "hidden_size beyond int64": of_refiner(hidden_size=10**30),
+    "basis_size beyond float64": of_refiner(basis_size=10**400),
+    "n_blocks": of_refiner(n_blocks=10**9),
+    "channels": lambda t, a: t["fitted"].update(
+        refiner_={"class": "ConvRefiner", "params": {"image_shape": [8, 8], "n_channels": 10**9}}
+    ),
+    "segments": lambda t, a: (
+        t["fitted"].update(
+            refiner_={
+                "class": "PaperRefiner",
+                "params": {"image_shape": [8, 8], "segment_length": 1},
+            }
+        ),
+        a.update(code_usage_=np.zeros((65_536, 8))),
+    ),
+    "stages": lambda t, a: a.update(code_usage_=np.zeros((1_000_000, 8))),
+    "rounds": lambda t, a: (
+        of_refiner(stages_per_round=1)(t, a),
+        a.update(code_usage_=np.zeros((65_536, 8))),
+    ),
+    "names": lambda t, a: a.update(feature_names_in_=np.zeros(30_000_000, dtype=np.uint8)),
+    "arrays": lambda t, a: a.update({f"network.{i}": np.zeros(0) for i in range(13_000)}),
+    "nested": setting("params", "refiner", [[[]]] * 100_000),
+}
+
+# Prints the growth of the most memory held over each load, and its seconds.
+WATCHER = """
+import sys, time
+from pathlib import Path
+import fuzz_load, skvqdraw
+memory = fuzz_load.Memory()
+for path in sys.argv[1:]:
+    memory.start()
+    started = time.process_time()
+    try:
+        skvqdraw.load(path)
+    except skvqdraw.exceptions.FormatError:
+        print(memory.growth(), time.process_time() - started)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the most memory held is read from /proc")
+def test_huge_claims_cost_little(fitted, tmp_path):
+    paths = []
+    for name, change in HUGE.items():
+        paths.append(tmp_path / name)
+        fitted.save(paths[-1])
+        rewrite(paths[-1], change)
+    folders = [str(Path(__file__).parent), str(Path(skvqdraw.__file__).parents[1])]
+    watched = subprocess.run(
+        [sys.executable, "-c", WATCHER, *paths],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = watched.stdout.splitlines()
+    assert len(lines) == len(paths)
+    for path, line in zip(paths, lines, strict=True):
+        growth, seconds = map(float, line.split())
+        assert growth <= 2 * path.stat().st_size + 64 * 2**20, path.name
+        assert seconds < 5, path.name
+
+
+def test_networks_are_counted_exactly():
+    """A file has as many arrays as its network makes tensors: no more may be made."""
+    specs = [
+        MLPRefiner(8),
+        ConvRefiner((64, 64, 3), n_channels=8),
+        *(PaperRefiner((64, 64, 3), architecture=name) for name in ARCHITECTURES),
+    ]
+    for spec in specs:
+        with torch.device("meta"):
+            n_arrays = len(spec.build(64 * 64 * 3, 7, 4).state_dict())
+        with torch.device("meta"), io._Counted(n_arrays):
+            spec.build(64 * 64 * 3, 7, 4)
+        with pytest.raises(FormatError), torch.device("meta"), io._Counted(n_arrays - 1):
+            spec.build(64 * 64 * 3, 7, 4)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
 def test_files_that_are_something_else(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    with pytest.raises(FormatError, match="is not a model saved by skvqdraw"):
+    with pytest.raises(FormatError, match="is not a model that skvqdraw"):
         skvqdraw.load(path)
 
 
 def test_a_safetensors_file_of_somebody_else(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors.numpy.save({"weight": np.ones(3)}))
-    with pytest.raises(FormatError, match="is not a model saved by skvqdraw: KeyError"):
+    with pytest.raises(FormatError, match="header has no text 'skvqdraw': something else wrote"):
         skvqdraw.load(path)
 
 
-def test_a_missing_file(tmp_path):
+def test_a_pickle_is_not_unpickled(fitted, tmp_path):
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    with pytest.raises(FormatError, match="first 8 bytes"):
+        skvqdraw.load(tmp_path / "model.joblib")
+
+
+def test_missing_files_and_folders(tmp_path):
     with pytest.raises(FileNotFoundError):
         skvqdraw.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(IsADirectoryError):
+        skvqdraw.load(tmp_path)

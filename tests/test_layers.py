@@ -14,6 +14,8 @@ PACKAGE = Path(skvqdraw.__file__).parent
 LAYERS = {
     "_codes": 0,
     "_files": 0,
+    "_safetensors": 0,
+    "_version": 0,
     "exceptions": 0,
     "_device": 1,
     "nn": 1,
@@ -27,6 +29,7 @@ LAYERS = {
     "_checkpoint": 3,
     "_coding": 3,
     "_fitting": 3,
+    "_plain": 3,
     "_vqdraw": 3,
     "io": 3,
     "metrics": 3,

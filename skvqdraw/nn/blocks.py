@@ -13,7 +13,7 @@ class StageMask(nn.Module):
 
     def __init__(self, n_stages, n_channels, *, mean=1.0, std=0.5):
         super().__init__()
-        self.weight = nn.Parameter(mean + std * torch.randn(n_stages, n_channels))
+        self.weight = nn.Parameter(normal(n_stages, n_channels).mul_(std).add_(mean))
 
     def forward(self, h, stage):
         return h * self.weight[stage].view(-1, *[1] * (h.ndim - 2))
@@ -57,3 +57,12 @@ def group_norm(n_channels):
     Never batch normalisation: it would leak the rest of the mini-batch into the proposals.
     """
     return nn.GroupNorm(next(g for g in (8, 4, 2, 1) if n_channels % g == 0), n_channels)
+
+
+def normal(*shape):
+    """Return standard normal numbers, or only their shape on the device "meta".
+
+    There is nothing to draw there, and PyTorch would import 70 MB of code to draw it.
+    """
+    numbers = torch.empty(shape)
+    return numbers if numbers.is_meta else torch.randn(shape)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .blocks import ConvBlock, LinearBlock, StageMask, group_norm
+from .blocks import ConvBlock, LinearBlock, StageMask, group_norm, normal
 from .rounds import FactoredRound, TableRound
 
 
@@ -50,7 +50,7 @@ class FactoredNetwork(nn.Module):
         rounds_of = Counter(trunk for _, _, trunk, _ in plan)
         self.trunks = nn.ModuleList(make_trunk(rounds_of[trunk]) for trunk in sorted(rounds_of))
         self.mixing = nn.Parameter(
-            torch.randn(n_stages - 1, n_options, basis_size) * 0.3 / math.sqrt(basis_size)
+            normal(n_stages - 1, n_options, basis_size).mul_(0.3).div_(math.sqrt(basis_size))
         )
         self.table = nn.Parameter(torch.zeros(n_options, n_features))
 
@@ -110,12 +110,10 @@ class ConvTrunk(nn.Module):
         super().__init__()
         H, W, C = image_shape
         f = downsampling
+        self.image_shape = image_shape
         self.grid = (H // f, W // f)
         self.patch_size = f * f * C
         self.basis_size = basis_size
-        self.feature_order = (
-            np.arange(H * W * C).reshape(H // f, f, W // f, f, C).transpose(0, 2, 1, 3, 4).ravel()
-        )
         self.stem = nn.Conv2d(self.patch_size, n_channels, 3, padding=1)
         self.position_map = nn.Parameter(torch.zeros(n_channels, *self.grid))
         self.stem_mask = StageMask(n_rounds, n_channels)
@@ -123,6 +121,13 @@ class ConvTrunk(nn.Module):
         self.norm = group_norm(n_channels)
         self.head = nn.Conv2d(n_channels, self.patch_size * basis_size, 1)
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def feature_order(self):
+        """The order of patches, as indices of features."""
+        (H, W, C), (rows, columns) = self.image_shape, self.grid
+        patches = np.arange(H * W * C).reshape(rows, H // rows, columns, W // columns, C)
+        return patches.transpose(0, 2, 1, 3, 4).ravel()
 
     def forward(self, x_ND, position):
         h = x_ND.view(-1, *self.grid, self.patch_size).permute(0, 3, 1, 2)

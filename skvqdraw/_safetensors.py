@@ -1,0 +1,169 @@
+"""Named arrays and a text in one file: the container safetensors, read with suspicion.
+
+Eight bytes, little-endian, say how long the header is. The header is JSON in UTF-8: for each array
+its dtype, shape and place, and the text as metadata. The bytes of the arrays follow without gaps.
+https://github.com/huggingface/safetensors#format; what is written here, its own package reads.
+
+That package is not used here because everything that a file says is to be checked, and its bytes
+hashed, before it can cost memory.
+"""
+
+import json
+import math
+from collections import namedtuple
+
+import numpy as np
+
+from .exceptions import FormatError
+
+# Longest header. Python's objects for JSON of 1 MiB take up to 40 MiB.
+MAX_HEADER = 2**20
+_MAX_AXES = 8
+_METADATA = "__metadata__"
+_KEY = "skvqdraw"
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+}
+_DTYPES = {name: np.dtype(dtype) for name, dtype in _DTYPES.items()}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+# What a header says of an array; `start` and `stop` count from the end of the header.
+Place = namedtuple("Place", "dtype shape start stop")
+
+
+def serialise(arrays, text):
+    """Return the file that holds arrays and a text as a list of bytes: the header, each array."""
+    # The largest items first: so each array starts at a multiple of its item's size.
+    arrays = dict(sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])))
+    header = {_METADATA: {_KEY: text}}
+    pieces = []
+    position = 0
+    for name, array in arrays.items():
+        dtype = array.dtype.newbyteorder("<")
+        piece = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
+        header[name] = {
+            "dtype": _NAMES[dtype],
+            "shape": array.shape,
+            "data_offsets": [position, position + piece.size],
+        }
+        position += piece.size
+        pieces.append(piece)
+    header = json.dumps(header, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    if len(header) > MAX_HEADER:
+        raise ValueError(
+            f"the names and shapes of {len(arrays)} arrays and the parameters take a header of "
+            f"{len(header)} bytes, and a file may have {MAX_HEADER}. Use pickle or joblib."
+        )
+    return [len(header).to_bytes(8, "little") + header, *pieces]
+
+
+def read_header(file, n_bytes):
+    """Return the bytes up to the end of the header, its text, and the place of each array.
+
+    The file has `n_bytes`. Places are in its order, and fill it to its end.
+    """
+    n_bytes -= 8
+    length = file.read(8)
+    n_header = int.from_bytes(length, "little")
+    if n_bytes < 0 or n_header > min(n_bytes, MAX_HEADER):
+        raise FormatError(
+            f"its first 8 bytes, {length!r}, must be the length of a header that is in the file "
+            f"and has at most {MAX_HEADER} bytes"
+        )
+    data = file.read(n_header)
+    header = parse_json(data)
+    if not isinstance(header, dict):
+        raise FormatError("its header must be a JSON object")
+    metadata = header.pop(_METADATA, None)
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
+        raise FormatError(f"its header has no text {_KEY!r}: something else wrote it")
+    if len(metadata) > 1:
+        raise FormatError(f"its metadata must be {_KEY!r} alone")
+    places = {name: _place(name, said, n_bytes) for name, said in header.items()}
+    places = dict(sorted(places.items(), key=lambda item: item[1][2:]))
+    position = 0
+    for name, place in places.items():
+        if place.start != position:
+            raise FormatError(f"{name} must start at byte {position}, not {place.start}")
+        position = place.stop
+    if position != n_bytes - n_header:
+        raise FormatError(
+            f"its arrays take {position} bytes, and it has {n_bytes - n_header} for them"
+        )
+    return length + data, metadata[_KEY], places
+
+
+def read_array(file, name, place):
+    """Return the array that begins where the file is, and its bytes as they are there."""
+    # Bytes that are no truth value would make a boolean that is neither true nor false.
+    stored = np.uint8 if place.dtype == bool else place.dtype
+    array = np.empty(place.shape, stored)
+    raw = array.reshape(-1).view(np.uint8)
+    if file.readinto(raw) != raw.size:
+        raise FormatError(f"it ends within {name}")
+    if place.dtype == bool:
+        if array.max(initial=0) > 1:
+            raise FormatError(f"{name} must hold truth values, bytes 0 and 1")
+        return array.view(bool), raw
+    return array.astype(place.dtype.newbyteorder("="), copy=False), raw
+
+
+def parse_json(text):
+    """Return what JSON says; refuse what Python would let pass, and what it chokes on."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(
+            text,
+            object_pairs_hook=_distinct,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"its header is not JSON that can be read: {error}") from error
+
+
+def _place(name, said, n_bytes):
+    """Return what the header says of one array, checked."""
+    if not isinstance(said, dict) or said.keys() != {"dtype", "shape", "data_offsets"}:
+        raise FormatError(f"{name} must have dtype, shape and data_offsets, and no more")
+    dtype, shape, offsets = said["dtype"], said["shape"], said["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise FormatError(f"the dtype of {name} must be one of {', '.join(_DTYPES)}")
+    for what, numbers in (("shape", shape), ("data_offsets", offsets)):
+        if not isinstance(numbers, list) or len(numbers) > _MAX_AXES:
+            raise FormatError(f"{what} of {name} must be a list of at most {_MAX_AXES} integers")
+        if not all(type(n) is int and 0 <= n <= n_bytes for n in numbers):
+            raise FormatError(
+                f"{what} of {name} must be integers from 0 to {n_bytes}, what is in the file"
+            )
+    size = math.prod(shape) * _DTYPES[dtype].itemsize
+    if len(offsets) != 2 or offsets[1] - offsets[0] != size:
+        raise FormatError(f"data_offsets of {name} must be {size} bytes apart, for its shape")
+    return Place(_DTYPES[dtype], tuple(shape), *offsets)
+
+
+def _distinct(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _finite(text):
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
