@@ -142,11 +142,10 @@ class Fit:
                     break
         except KeyboardInterrupt:
             finished = False
-            advice = " To go on from the checkpoint, call fit again." if checkpoint else ""
-            warnings.warn(
-                f"Training interrupted by user: the model trained so far is kept.{advice}",
-                stacklevel=4,
-            )
+            message = "Training interrupted by user: the model trained so far is kept."
+            if checkpoint and checkpoint.path.exists():
+                message += " To go on from the checkpoint, call fit again."
+            warnings.warn(message, stacklevel=4)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
