@@ -49,10 +49,11 @@ def members_of(cls):
             yield name
 
 
-PUBLIC = {
+PUBLIC = {  # what can have a docstring: a list, such as the types for skops, has none
     f"{module.__name__}.{name}": getattr(module, name)
     for module in public_modules()
     for name in module.__all__
+    if callable(getattr(module, name))
 }
 MEMBERS = {
     f"{path}.{name}": getattr(cls, name)
