@@ -40,7 +40,7 @@ def main():
     print("  bits    VQDRAW   ClusterBoosting   the same, beam of 16")
     curves = [rate_distortion_curve(estimator, X_test) for estimator in (vq, greedy, beam)]
     for bits, *errors in zip(curves[0].bits, *(curve.train for curve in curves), strict=True):
-        note = "  (plain k-means)" if bits == curves[0].bits[0] else ""
+        note = "  (one stage of ClusterBoosting is k-means)" if bits == curves[0].bits[0] else ""
         print("{:6.0f} {:9.4f} {:17.4f} {:22.4f}{}".format(bits, *errors, note))
 
     print("\nAccuracy of logistic regression")

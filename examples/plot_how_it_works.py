@@ -1,7 +1,7 @@
 """
-=========================================
+====================================
 How it works: a digit in ten choices
-=========================================
+====================================
 
 There is no encoder. Stage after stage the model proposes 64 variations of what it has so far, the
 nearest to the row is kept, and its number written down. What it proposes depends on the choices
@@ -44,7 +44,7 @@ for digit in digits:
     ProposalsDisplay.from_estimator(vq, digit, stage=1, **show)
 
 # %%
-# Stage 6: strokes are shifted by less than a pixel.
+# Stage 6: corrections. All proposals are this digit by now, with small differences.
 _ = ProposalsDisplay.from_estimator(vq, digits[0], stage=6, **show)
 
 # %%

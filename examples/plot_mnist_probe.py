@@ -36,13 +36,13 @@ try:
     y, y_test, image_shape = mnist.target, mnist.target_test, mnist.image_shape
     print("MNIST: 60,000 images to learn from, 10,000 to test on.")
     vq = load_pretrained("mnist-60bit")
-except OSError as error:
+except OSError:
     digits = load_digits_images()
     X, X_test, y, y_test = train_test_split(
         digits.data, digits.target, test_size=450, random_state=0, stratify=digits.target
     )
     image_shape = digits.image_shape
-    print(f"The bundled 8x8 digits instead of MNIST. {error}")
+    print("The bundled 8x8 digits instead of MNIST.")
     refiner = ConvRefiner(image_shape, n_channels=64, downsampling=2)
     vq = VQDRAW(8, 64, refiner=refiner, max_steps=300, random_state=0).fit(X)
 

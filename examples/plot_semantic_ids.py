@@ -3,10 +3,9 @@
 Semantic IDs: a number that says what an item is
 ================================================
 
-Recommenders and search engines name an item by the code of its embedding, so that items whose IDs
-begin alike are alike. Here the catalogue is functions and classes of NumPy, SciPy and scikit-learn,
-embedded by the words of their docstrings. Their modules are not told, and so can judge the IDs: the
-longer the prefix that two items share, the more often they are from one module.
+Recommenders name an item by the code of its embedding: items whose IDs begin alike are alike. Here
+the items are functions and classes of NumPy, SciPy and scikit-learn, embedded by the words of their
+docstrings. The longer the prefix that two IDs share, the more often they are from one module.
 """
 
 from importlib import import_module
@@ -23,14 +22,15 @@ from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.metrics import collision_rate, perplexity
 
 # %%
-# The items. Latent semantic analysis makes 64 numbers of a text, as a language model might.
+# Some 1,600 items. Latent semantic analysis makes 64 numbers of each text; vectors of a language
+# model would be used the same way.
 packages = {
     "numpy": ["fft", "linalg", "ma", "random"],
     "scipy": ["fft", "integrate", "linalg", "ndimage", "optimize", "signal", "special", "stats"],
     "sklearn": ["cluster", "decomposition", "ensemble", "linear_model", "metrics", "svm", "tree"],
 }
 texts = {}
-for module in [f"{package}.{name}" for package, names in packages.items() for name in names]:
+for module in [f"{package}.{part}" for package, parts in packages.items() for part in parts]:
     for name, item in vars(import_module(module)).items():
         text = item.__doc__ if callable(item) and not name.startswith("_") else None
         if isinstance(text, str) and len(text) > 200:
@@ -38,7 +38,6 @@ for module in [f"{package}.{name}" for package, names in packages.items() for na
 modules, names = np.array(list(texts.values())).T
 words = TfidfVectorizer(sublinear_tf=True, stop_words="english", min_df=3)
 X = make_pipeline(words, TruncatedSVD(64, random_state=0), Normalizer()).fit_transform(texts)
-print(f"{len(X)} items")
 
 
 # %%
@@ -51,14 +50,15 @@ def agreement(prefixes):
 
 
 lengths = range(1, 5)
-figure, ax = plt.subplots(layout="constrained")
+_, ax = plt.subplots(layout="constrained")
 for model in (ClusterBoosting(4, 16, random_state=0), VQDRAW(4, 16, max_steps=200, random_state=0)):
     name, codes = type(model).__name__, model.fit(X).encode(X)
     print(f"{name}: perplexity {perplexity(codes).round(1)}")
     [line] = ax.plot(lengths, [agreement(codes[:, :s]) for s in lengths], "o-", label=name)
     ax.plot(lengths, collision_rate(codes), "s--", color=line.get_color())
 ax.axhline(agreement(np.zeros((len(X), 1))), color="0.5", label="any two items")
-ax.set(xlabel="integers in common", ylabel="pairs of one module (solid), items not alone (dashed)")
+ax.set(xlabel="integers in common", xticks=lengths, ylim=(0, 1.02))
+ax.set_ylabel("pairs of one module (solid), items not alone (dashed)")
 _ = ax.legend(loc="lower right")
 
 # %%
@@ -76,5 +76,5 @@ for name, ids in {"four integers": codes, "and a count": np.column_stack([codes,
     print(f"{name}: {collision_rate(ids)[-1]:.1%} of the items are not alone")
 
 # %%
-# **Take away**: the first integers of an ID say what an item is about, at no cost for labels. Use
-# options evenly, as VQ-DRAW does, and fewer items collide; a count takes care of the rest.
+# **Take away**: the longer the prefix in common, the closer the items. Where options are used
+# evenly, as VQ-DRAW does, fewer items collide, and a count takes care of the rest.

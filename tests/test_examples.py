@@ -1,7 +1,6 @@
 """The examples run on bundled data, draw something and end with what to take away."""
 
 import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ def backend_without_windows():
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     runpy.run_path(str(path), run_name="__main__")
     assert plt.get_fignums()
     source = path.read_text()
