@@ -9,6 +9,7 @@ take more memory than twice the file and 64 MiB, and nothing may take long.
 """
 
 import argparse
+import copy
 import faulthandler
 import hashlib
 import json
@@ -190,9 +191,9 @@ def change_tree(rng, tree):
     elif kind == 4 and type(value) in (int, float):
         container[key] = value + pick(rng, [-1, 1, 2, 0.5]) * pick(rng, [1, 1, 10, 2**20])
     elif kind == 5 and isinstance(container, dict):
-        container[pick(rng, KEYS)] = pick(rng, VALUES)
-    else:
-        container[key] = pick(rng, VALUES)
+        container[pick(rng, KEYS)] = copy.deepcopy(pick(rng, VALUES))
+    else:  # a copy: what is put in may be changed next
+        container[key] = copy.deepcopy(pick(rng, VALUES))
 
 
 def lie_in_the_text(rng, data):
