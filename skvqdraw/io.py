@@ -227,7 +227,8 @@ def _check_header(file, n_bytes, specs):
     others = {"refiner_", "loss_curve_"} if cls is VQDRAW else set()
     check_keys("fitted", fitted, _SMALL[cls].keys() | others)
     for name, allowed in _SMALL[cls].items():
-        if isinstance(fitted[name], bool) or not allowed.is_satisfied_by(fitted[name]):
+        kind = float if allowed.type is Real else int  # no int that is too large for a float
+        if type(fitted[name]) is not kind or not allowed.is_satisfied_by(fitted[name]):
             raise FormatError(f"{name} must be {allowed}; it is {fitted[name]!r}")
         setattr(estimator, name, fitted[name])
     wanted = _ARRAYS[cls] | (_NAMES if "feature_names_in_" in places else {})

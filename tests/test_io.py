@@ -400,6 +400,7 @@ LIES = {
     "fewer blocks": (of_refiner(n_blocks=1), "must be absent, by refiner_; it is .'float32'"),
     "lacks scale_": (lambda t, a: t["fitted"].pop("scale_"), r"fitted must .*lacks \['scale_'\]"),
     "scale_": (setting("fitted", "scale_", 0), r"scale_ must be a float in the range \(0.*is 0"),
+    "scale_ beyond floats": (setting("fitted", "scale_", 10**400), "scale_ must be a float in the"),
     "n_steps_": (setting("fitted", "n_steps_", -1), "n_steps_ must be an int .*; it is -1"),
     "true": (setting("fitted", "n_steps_", True), "n_steps_ must be an int .*; it is True"),
     "n_features_in_": (setting("fitted", "n_features_in_", 63), r"mean_ .*'D': 63.*is \(64,\)"),
