@@ -133,6 +133,21 @@ def ablations(result):
     yield table(rows, columns, figure)
 
 
+def memory_map(result):
+    encode, fit = result["encode"], result["fit"]
+    batch = result["milliseconds_for_128_rows"]
+    yield machine(result)
+    yield (
+        f"- `encode` into a file: {encode['rows_per_second']:,.0f} rows/s, "
+        f"{encode['share_of_rate_in_memory']:.0%} of the rate in memory; "
+        f"{encode['memory_mib']:.0f} MiB of memory beyond the imports.\n"
+        f"- `fit`: {fit['seconds']:.0f} s for {fit['steps']} steps, at "
+        f"{fit['steps_per_second']:.1f} steps/s once it has begun; {fit['memory_mib']:.0f} MiB.\n"
+        f"- 128 rows from a file of which nothing is in memory: {batch['asked_for_at_once']:.0f} "
+        f"ms, as `fit` does it; {batch['one_after_the_other']:.0f} ms one after the other.\n"
+    )
+
+
 def headline():
     """Return the few figures of README.md, from the first result file of each kind."""
     rows = {}
@@ -191,7 +206,7 @@ def filled(path, sections):
 
 def main():
     check, outdated, sections = "--check" in sys.argv, [], {}
-    for maker in (speed, quality, pretrained, baselines, ablations, vectors):
+    for maker in (speed, quality, pretrained, baselines, ablations, vectors, memory_map):
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
     for path, bodies in (

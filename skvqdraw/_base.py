@@ -5,16 +5,23 @@ from contextlib import contextmanager
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._codes import check_codes, codes_dtype, feature_names, from_one_hot, one_hot
+from ._codes import (
+    check_codes,
+    codes_dtype,
+    feature_names,
+    from_one_hot,
+    one_hot,
+    room_for_codes,
+)
 from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted
 from ._version import __version__
 from .exceptions import InconsistentVersionWarning
 
-# Rows whose reconstructions are held at a time where only their errors are wanted.
-_SCORED_ROWS = 4096
+# Rows that are looked at together where a whole pass over X is needed, or its reconstructions.
+_CHUNK_ROWS = 4096
 
 
 @contextmanager
@@ -29,6 +36,10 @@ def unchanged_on_failure(estimator):
         raise
 
 
+def _chunks(n_rows):
+    return (slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS))
+
+
 class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base class of estimators that turn each row into a sequence of integers.
 
@@ -40,8 +51,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         "encoding": [StrOptions({"onehot", "onehot-dense", "ordinal"})],
     }
 
-    def _encode(self, X):
-        """Return the codes (n_samples, n_stages) of valid rows, in bounded memory."""
+    def _encode(self, X, codes):
+        """Write the codes of valid rows into an array (n_samples, n_stages), in bounded memory."""
         raise NotImplementedError
 
     def _decode(self, codes):
@@ -49,8 +60,14 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         raise NotImplementedError
 
     def _reconstruct(self, X):
-        """Return `_decode(_encode(X))`; a subclass may know a shorter way."""
-        return self._decode(self._encode(X))
+        """Return the decoded codes of valid rows; a subclass may know a shorter way."""
+        return self._decode(self._codes_of(X))
+
+    def _codes_of(self, X, out=None):
+        """Return the codes of valid rows, in `out` if it is given."""
+        codes = room_for_codes(len(X), *self._code_shape, out)
+        self._encode(X, codes)
+        return codes
 
     def _losses(self, X, Xr):
         """Return the loss of each row of X given its reconstruction, in float64."""
@@ -68,24 +85,40 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 f"X must be a 2-D array; got an array of shape {tuple(X.shape)}. Flatten images "
                 "first: X.reshape(len(X), -1)."
             )
-        return validate_data(self, X, reset=reset)
+        X = validate_data(self, X, reset=reset, ensure_all_finite=False)
+        # In chunks: of a whole array of float16, scikit-learn makes one of bools.
+        for chunk in _chunks(len(X)):
+            assert_all_finite(X[chunk], estimator_name=type(self).__name__, input_name="X")
+        return X
 
-    def encode(self, X):
+    def encode(self, X, out=None):
         """Return the code of each row.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows to encode; a memory map is read piece by piece.
+        out : ndarray of shape (n_samples, n_stages), default=None
+            Where to write the codes, piece by piece: an array or a writeable memory map of any
+            integer dtype that holds ``n_options - 1``. It is checked before the first row is
+            encoded; an error or an interrupt after that leaves it half written. None makes a new
+            array.
 
         Returns
         -------
         codes : ndarray of shape (n_samples, n_stages)
-            Integers in ``[0, n_options)``, in the smallest unsigned dtype that holds them. They
-            do not depend on which other rows are encoded in the same call.
+            Integers in ``[0, n_options)``, in the smallest unsigned dtype that holds them, or
+            `out`. They do not depend on which other rows are encoded in the same call.
+
+        Raises
+        ------
+        TypeError
+            If `out` is not an array.
+        ValueError
+            If `out` has another shape, a dtype that does not hold the codes, or is read-only.
         """
         check_is_fitted(self)
-        return self._encode(self._validate_X(X, reset=False))
+        return self._codes_of(self._validate_X(X, reset=False), out)
 
     def decode(self, codes):
         """Return the reconstruction of each code, or of a prefix of it.
@@ -200,9 +233,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_is_fitted(self)
         X = self._validate_X(X, reset=False)
         scores = np.empty(len(X))
-        for start in range(0, len(X), _SCORED_ROWS):
-            rows = X[start : start + _SCORED_ROWS]
-            scores[start : start + _SCORED_ROWS] = -self._losses(rows, self._reconstruct(rows))
+        for chunk in _chunks(len(X)):
+            scores[chunk] = -self._losses(X[chunk], self._reconstruct(X[chunk]))
         return scores
 
     def score(self, X, y=None):

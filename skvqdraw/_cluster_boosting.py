@@ -217,12 +217,10 @@ class ClusterBoosting(CodeTransformer):
             )
         return X
 
-    def _encode(self, X):
+    def _encode(self, X, codes):
         coder = _Coder(self.loss, self.mean_, self.codebooks_, self.beam_size)
-        codes = np.empty((len(X), len(self.codebooks_)), dtype=codes_dtype(self._code_shape[1]))
         for tile in tiles(len(X)):
             codes[tile] = coder.codes(coder.state(X[tile]))
-        return codes
 
     def _decode(self, codes):
         loss = LOSSES[self.loss]

@@ -50,6 +50,33 @@ def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
     return codes.astype(codes_dtype(n_options), copy=False)
 
 
+def room_for_codes(n_samples, n_stages, n_options, out=None):
+    """Return an array for codes: a new one, or `out`, or say why `out` cannot hold them."""
+    shape, smallest = (n_samples, n_stages), codes_dtype(n_options)
+    if out is None:
+        return np.empty(shape, dtype=smallest)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(
+            f"out must be a numpy array or memory map; got {type(out).__name__}. Make one with "
+            f"numpy.empty({shape}, {str(smallest)!r}) or numpy.lib.format.open_memmap."
+        )
+    if out.shape != shape:
+        raise ValueError(
+            f"out must have shape {shape}, a row for each row of X and a column for each stage; "
+            f"got {out.shape}."
+        )
+    if not np.issubdtype(out.dtype, np.integer) or np.iinfo(out.dtype).max < n_options - 1:
+        raise ValueError(
+            f"out must have an integer dtype that holds {n_options - 1}, such as {smallest}; got "
+            f"{out.dtype}."
+        )
+    if not out.flags.writeable:
+        raise ValueError(
+            "out must be writeable; got a read-only array. Open a memory map with mode='r+'."
+        )
+    return out
+
+
 def one_hot(codes, n_options):
     """Return codes (N, S) as a CSR array (N, S * K) of float32 ones."""
     n_samples, n_stages = codes.shape

@@ -6,20 +6,16 @@ import torch
 def resolve_device(device):
     """Return the torch device for "auto" (CUDA, then MPS, then CPU) or for a name."""
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
+        backends = {"cuda": torch.cuda, "mps": torch.backends.mps}
+        device = next((name for name in backends if backends[name].is_available()), "cpu")
     try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        # That of a tensor: "cuda" comes with its number.
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device must be 'auto' or a device that PyTorch can use here, such as 'cpu', 'cuda' "
             f"or 'cuda:1'; got {device!r} ({str(error).splitlines()[0]})."
         ) from error
-    return resolved
 
 
 def trains_in_bf16(device):

@@ -1,5 +1,6 @@
 """A fit, apart from the estimator until all of it is done."""
 
+import threading
 import warnings
 from copy import deepcopy
 from functools import partial
@@ -17,12 +18,14 @@ from ._residual_kmeans import cluster
 from .nn import Round
 from .nn.losses import SquaredError
 from .refiners import MLPRefiner
-from .training.batches import Preparation, mean_and_scale, prepared_batches
+from .training.batches import Preparation, mean_and_scale, prepared_batches, take_rows
 from .training.loop import make_optimizer, train
 from .training.state import TrainingState, load_network_arrays, network_arrays
 
 # Rows that start the table of the first stage, and k-means iterations on them.
 _TABLE_ROWS, _TABLE_ITERATIONS = 10_000, 10
+# The random stream from which networks start is the process's: one at a time.
+_global_stream = threading.Lock()
 
 
 class Fit:
@@ -93,7 +96,7 @@ class Fit:
             # One thread: sums over several come in any order, and refits must be equal to the bit.
             with threadpool_limits(1, user_api="openmp"):
                 table, _ = cluster(
-                    self.preparation.forward(self.X[subset]).numpy(),
+                    self.preparation.forward(take_rows(self.X, subset)).numpy(),
                     self.estimator.n_options,
                     rng,
                     max_iter=_TABLE_ITERATIONS,
@@ -271,7 +274,7 @@ class _Progress:
 
 def build_network(refiner, n_features, n_stages, n_options, *, seed):
     """Build a network without reading or seeding the global random stream, and check it."""
-    with torch.random.fork_rng(devices=[]):
+    with _global_stream, torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it would seed every GPU as well, which fork_rng does not undo.
         torch.default_generator.manual_seed(seed)
         network = refiner.build(n_features, n_stages, n_options)

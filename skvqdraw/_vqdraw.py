@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from ._base import CodeTransformer, unchanged_on_failure
 from ._checkpoint import checkpoint_of
-from ._codes import codes_dtype, option_frequencies
+from ._codes import option_frequencies
 from ._coding import coded_tiles, decoded_tiles
 from ._device import resolve_device
 from ._fitting import Fit, build_network
@@ -52,8 +52,8 @@ class VQDRAW(CodeTransformer):
         :class:`~skvqdraw.refiners.ConvRefiner` is the better choice.
     beam_size : int, default=1
         Reconstructions that `encode` keeps from one network evaluation to the next, each to be
-        refined, before it settles on the best: lower errors for proportionally more time and
-        memory. 1 to 32; it may be set after `fit`, which does not use it.
+        refined, before it settles on the best: lower errors for proportionally more time. 1 to
+        32; it may be set after `fit`, which does not use it.
     round_beam_size : int, default=16
         Hypotheses that `fit` and `encode` keep from stage to stage within the stages that one
         network evaluation serves, for each of `beam_size`; they cost little. With both at 1 the
@@ -403,7 +403,10 @@ class VQDRAW(CodeTransformer):
 
     def _prepared(self):
         """Return the network on its device and what leads to and from it."""
-        network = self.network_.to(resolve_device(self.device))
+        network, device = self.network_, resolve_device(self.device)
+        # Moving sets all parameters anew, wherever they are, and other threads may be using them.
+        if next(network.parameters()).device != device:
+            network.to(device)
         feature_order = getattr(network, "feature_order", None)
         return network, Preparation(self.mean_, self.scale_, feature_order)
 
@@ -414,15 +417,12 @@ class VQDRAW(CodeTransformer):
             "bf16": self.precision == "bf16",
         }
 
-    def _encode(self, X):
+    def _encode(self, X, codes):
         network, preparation = self._prepared()
-        n_stages, n_options = self._code_shape
-        codes = np.empty((len(X), n_stages), dtype=codes_dtype(n_options))
         for tile, _, codes_NS, _ in coded_tiles(
-            network, preparation, X, n_stages, **self._coder_options()
+            network, preparation, X, codes.shape[1], **self._coder_options()
         ):
             codes[tile] = codes_NS.cpu().numpy()
-        return codes
 
     def _reconstruct(self, X):
         if self.beam_size > 1:  # what the hypotheses of a row share is not computed the same way
@@ -438,9 +438,8 @@ class VQDRAW(CodeTransformer):
     def _decode(self, codes):
         network, preparation = self._prepared()
         X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
-        for tile, x_ND in decoded_tiles(
-            network, codes, self.n_features_in_, **self._coder_options()
-        ):
+        bf16 = self.precision == "bf16"
+        for tile, x_ND in decoded_tiles(network, codes, self.n_features_in_, bf16=bf16):
             X[tile] = preparation.inverse(x_ND)
         return X
 

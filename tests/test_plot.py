@@ -64,14 +64,17 @@ class ResidualTables(CodeTransformer):
         self.tables_ = np.zeros((0, self.n_options, X.shape[1]))
         self.stage_loss_ = []
         for stage in range(self.n_stages):
-            rest = X - self._decode(self._encode(X))
+            rest = X - self._decode(self._chosen(X))
             rows = np.random.default_rng(stage).choice(len(X), self.n_options, replace=False)
             self.tables_ = np.concatenate([self.tables_, rest[None, rows]])
-            self.stage_loss_.append(np.square(X - self._decode(self._encode(X))).mean())
-        self.code_usage_ = option_frequencies(self._encode(X), self.n_options)
+            self.stage_loss_.append(np.square(X - self._decode(self._chosen(X))).mean())
+        self.code_usage_ = option_frequencies(self._chosen(X), self.n_options)
         return self
 
-    def _encode(self, X):
+    def _encode(self, X, codes):
+        codes[:] = self._chosen(X)
+
+    def _chosen(self, X):
         codes = np.empty((len(X), 0), dtype=np.uint8)
         for table in self.tables_:
             errors = np.square((X - self._decode(codes))[:, None] - table).sum(axis=2)

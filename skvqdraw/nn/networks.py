@@ -13,6 +13,7 @@ from torch import nn
 
 from .blocks import ConvBlock, LinearBlock, StageMask, group_norm, normal
 from .rounds import FactoredRound, TableRound
+from .sequential import TILE_ROWS
 
 
 def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
@@ -67,8 +68,10 @@ class FactoredNetwork(nn.Module):
     def forward(self, x_ND, stage):
         if stage > 0:
             return FactoredRound(x_ND, *self._basis_and_mixing(x_ND, stage))
-        if self.plan and len(self.table) <= len(x_ND):
-            # The next evaluation has only K different inputs: serve it along with the table.
+        # The next evaluation has only K different inputs: serve it along with the table. In coding
+        # it is made once for all tiles, however few rows these have.
+        most = len(x_ND) if self.training else TILE_ROWS
+        if self.plan and len(self.table) <= most:
             return TableRound(len(x_ND), self.table, *self._basis_and_mixing(self.table, 1))
         return TableRound(len(x_ND), self.table)
 

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-# Rows that are coded at a time, always: a matrix product of another shape may round another way,
-# flip a near tie and with it the rest of the code. So codes do not depend on how rows were batched.
+# Rows, hypotheses included, that the network sees at a time, always: a matrix product of another
+# shape may round another way, flip a near tie and with it the rest of the code. So codes do not
+# depend on how rows were batched, nor memory on the number of hypotheses.
 TILE_ROWS = 256
 
 # Weight in training of the stages of a round before its last.
@@ -25,7 +26,8 @@ class Coder:
     Parameters
     ----------
     network : torch.nn.Module
-        Called as ``network(x_ND, stage)``, it returns the round that starts at that stage.
+        Called as ``network(x_ND, stage)``, it returns the round that starts at that stage. In
+        evaluation mode.
     loss : object
         Scores candidates.
     n_features : int
@@ -37,16 +39,29 @@ class Coder:
         1 and 1 the choice is greedy: the option of least loss, the lowest index among equals.
     bf16 : bool, default=False
         Whether the network computes in bfloat16; candidates are compared in float32 all the same.
+    tile_rows : int, default=TILE_ROWS
+        Rows, hypotheses included, that the network sees at a time.
     """
 
-    def __init__(self, network, loss, n_features, *, beam_size=1, round_beam_size=1, bf16=False):
+    def __init__(
+        self,
+        network,
+        loss,
+        n_features,
+        *,
+        beam_size=1,
+        round_beam_size=1,
+        bf16=False,
+        tile_rows=TILE_ROWS,
+    ):
         self.network = network
         self.loss = loss
         self.beam_size = beam_size
         self.round_beam_size = beam_size * round_beam_size
         self.bf16 = bf16
+        self.n_samples = max(1, tile_rows // beam_size)  # that are coded at a time
         # The first round sees nothing of the rows yet: one evaluation serves all of them.
-        self._start_ND = next(network.parameters()).new_zeros(TILE_ROWS, n_features)
+        self._start_ND = next(network.parameters()).new_zeros(self.n_samples, n_features)
         self._first = evaluate(network, self._start_ND, 0, bf16)
 
     def encode(self, target_ND, n_stages):
@@ -96,15 +111,14 @@ class Coder:
     def _round(self, x_ND, stage):
         return self._first if stage == 0 else evaluate(self.network, x_ND, stage, self.bf16)
 
-    @staticmethod
-    def _in_tiles(function, rows):
+    def _in_tiles(self, function, rows):
         """Apply a function of rows, which returns a tuple of such, tile by tile.
 
-        Each tile has TILE_ROWS rows, the last one filled up with zeros.
+        Each tile has `n_samples` rows, the last one filled up with zeros.
         """
         results = []
-        for tile in rows.split(TILE_ROWS):
-            full = F.pad(tile, (0, 0, 0, TILE_ROWS - len(tile)))
+        for tile in rows.split(self.n_samples):
+            full = F.pad(tile, (0, 0, 0, self.n_samples - len(tile)))
             results.append([result[: len(tile)] for result in function(full)])
         return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 

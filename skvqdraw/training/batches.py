@@ -3,6 +3,9 @@
 Axes: N rows of a batch, D features.
 """
 
+import mmap
+from contextlib import suppress
+
 import numpy as np
 import torch
 
@@ -102,4 +105,19 @@ def prepared_batches(X, order, sample_weight, preparation, device):
     """Yield (target_ND, weight_N) for each array of rows in `order`."""
     for rows in order:
         weight_N = torch.from_numpy(sample_weight[rows].astype(np.float32))
-        yield preparation.forward(X[rows]).to(device), weight_N.to(device)
+        yield preparation.forward(take_rows(X, rows)).to(device), weight_N.to(device)
+
+
+def take_rows(X, rows):
+    """Return X[rows]. Of a memory map, all are asked for before the first is waited for."""
+    owner = X
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and X.strides[1] == X.itemsize:
+        start = X.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
+        with suppress(OSError, AttributeError):  # a hint, which not every system takes
+            for first in start + np.sort(rows) * X.strides[0]:
+                page = first - first % mmap.PAGESIZE
+                length = first - page + X.shape[1] * X.itemsize
+                owner.madvise(mmap.MADV_WILLNEED, int(page), int(length))
+    return X[rows]
