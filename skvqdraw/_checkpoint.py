@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,24 +144,49 @@ def restore(fit, snapshot):
 
 
 @contextmanager
-def checkpoint_of(estimator, X, sample_weight, *, going_on):
-    """Yield the checkpoint of a fit, its path locked, or None if the estimator wants none.
+def checkpoint_of(estimator, X, sample_weight, processes, *, going_on):
+    """Yield the checkpoint of a fit, its path locked, and the snapshot in it: None where none is.
 
-    A fit that diverges takes its checkpoint along: going on would lead there again.
+    Process 0 alone has the checkpoint, all have the snapshot. A fit that diverges takes its
+    checkpoint along: going on would lead there again.
     """
-    if estimator.checkpoint is None:
-        yield None
-        return
-    path = Path(estimator.checkpoint)
-    with _locked(path):
+    checkpoint = None
+
+    def open_and_read():
+        nonlocal checkpoint
+        if estimator.checkpoint is None:
+            return b""
+        path = Path(estimator.checkpoint)
+        stack.enter_context(_locked(path))
         remove_temporaries(path)
-        identity = _identity(estimator, X, sample_weight, going_on)
+        identity = identity_of(estimator, X, sample_weight, going_on)
         checkpoint = Checkpoint(path, estimator.checkpoint_every, identity)
+        return _packed(checkpoint.read())
+
+    with ExitStack() as stack:
+        data = processes.from_first(open_and_read)
         try:
-            yield checkpoint
+            yield checkpoint, _unpacked(data)
         except FloatingPointError:
-            checkpoint.remove()
+            if checkpoint:
+                checkpoint.remove()
             raise
+
+
+def _packed(snapshot):
+    """Return a snapshot as bytes, and none of None."""
+    if snapshot is None:
+        return b""
+    values = np.frombuffer(json.dumps(snapshot.values).encode(), dtype=np.uint8)
+    return safetensors.numpy.save({**snapshot.arrays, "values": values})
+
+
+def _unpacked(data):
+    """Return the snapshot that was packed, or None."""
+    if not data:
+        return None
+    arrays = safetensors.numpy.load(data)
+    return Snapshot(json.loads(arrays.pop("values").tobytes()), arrays)
 
 
 class Checkpoint:
@@ -198,7 +223,7 @@ class Checkpoint:
             self._refuse_another_fit(header["identity"])
             if path == self.previous:
                 if damage:
-                    warnings.warn(f"{damage} Going on from the one before it.", stacklevel=4)
+                    warnings.warn(f"{damage} Going on from the one before it.", stacklevel=8)
                 os.replace(path, self.path)  # never to be replaced by the damaged one
             return Snapshot(header["values"], arrays)
         if damage:
@@ -287,7 +312,7 @@ def _load(path):
     return header, arrays
 
 
-def _identity(estimator, X, sample_weight, going_on):
+def identity_of(estimator, X, sample_weight, going_on):
     """Return what tells one fit from another, as JSON can hold it: names, and what to say."""
     rows = np.linspace(0, len(X) - 1, min(_COMPARED_ROWS, len(X))).astype(np.intp)
     identity = {

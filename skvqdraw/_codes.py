@@ -214,12 +214,17 @@ def unpack_codes(packed, n_stages, n_options):
     return check_codes((bits_NSb * place_values).sum(axis=2, dtype=np.uint64), n_options)
 
 
-def option_frequencies(codes, n_options):
-    """Return the share of rows that use each option, (S, K); each stage sums to 1."""
+def option_counts(codes, n_options):
+    """Return how many rows use each option, (S, K)."""
     n_stages = codes.shape[1]
     cells = codes + n_options * np.arange(n_stages)
     counts = np.bincount(cells.ravel(), minlength=n_stages * n_options)
-    return counts.reshape(n_stages, n_options) / len(codes)
+    return counts.reshape(n_stages, n_options)
+
+
+def option_frequencies(codes, n_options):
+    """Return the share of rows that use each option, (S, K); each stage sums to 1."""
+    return option_counts(codes, n_options) / len(codes)
 
 
 def entropy_bits(frequencies_SK):

@@ -1,13 +1,14 @@
 """Where and how precisely to compute, and whether there was the memory for it."""
 
+import os
+
 import torch
 
 
 def resolve_device(device):
     """Return the torch device for "auto" (CUDA, then MPS, then CPU) or for a name."""
     if device == "auto":
-        backends = {"cuda": torch.cuda, "mps": torch.backends.mps}
-        device = next((name for name in backends if backends[name].is_available()), "cpu")
+        device = _best_device()
     try:
         # That of a tensor: "cuda" comes with its number.
         return torch.empty(0, device=device).device
@@ -16,6 +17,15 @@ def resolve_device(device):
             f"device must be 'auto' or a device that PyTorch can use here, such as 'cpu', 'cuda' "
             f"or 'cuda:1'; got {device!r} ({str(error).splitlines()[0]})."
         ) from error
+
+
+def _best_device():
+    backends = {"cuda": torch.cuda, "mps": torch.backends.mps}
+    name = next((name for name in backends if backends[name].is_available()), "cpu")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        # Processes that torchrun starts on one machine take a GPU each.
+        return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    return name
 
 
 def trains_in_bf16(device):

@@ -1,5 +1,6 @@
 """A fit, apart from the estimator until all of it is done."""
 
+import json
 import threading
 import warnings
 from copy import deepcopy
@@ -12,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ._checkpoint import restore
+from ._codes import option_counts
 from ._coding import coded_tiles
 from ._device import is_out_of_memory, resolve_device, trains_in_bf16
 from ._residual_kmeans import cluster
@@ -44,6 +46,7 @@ class Fit:
         rng,
         *,
         going_on,
+        processes,
         started,
         validation_rows=None,
         snapshot=None,
@@ -52,10 +55,11 @@ class Fit:
         self.X = X
         self.sample_weight = sample_weight / sample_weight[rows].mean()
         self.validation_rows = validation_rows
+        self.processes = processes
         self.started = started
         self.device = resolve_device(estimator.device)
         self.refiner = MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
-        self.order_seed = _draw_seed(rng)
+        self.order_seed = draw_seed(rng)
         self.loss_curve, step = [], 0
         if snapshot is not None:
             network = self._build(seed=0).to(self.device)
@@ -87,7 +91,7 @@ class Fit:
 
     def _start(self, rows, rng):
         """Return a new network, its table started from the rows."""
-        network = self._build(_draw_seed(rng))
+        network = self._build(draw_seed(rng))
         weight = np.zeros_like(self.sample_weight)
         weight[rows] = self.sample_weight[rows]
         self.preparation = _preparation(network, *mean_and_scale(self.X, weight))
@@ -104,7 +108,16 @@ class Fit:
                     sample_weight=self.sample_weight[subset],
                 )
             network.start_from_table(table)
-        return network.to(self.device)
+        network = network.to(self.device)
+        self._take_start_from_first(network)
+        return network
+
+    def _take_start_from_first(self, network):
+        """Start as process 0 does: another processor may round its own start another way."""
+        mean_D = torch.from_numpy(self.preparation.mean_D)
+        scale = torch.tensor(self.preparation.scale, dtype=torch.float64)
+        self.processes.copy_from_first([*network.state_dict().values(), mean_D, scale])
+        self.preparation.scale = scale.item()
 
     def train(self, order, *, checkpoint=None, **budget):
         """Train until the budget ends, early stopping says so or the user interrupts.
@@ -115,7 +128,15 @@ class Fit:
         precision = estimator.precision
         records = train(
             state,
-            prepared_batches(self.X, order, self.sample_weight, self.preparation, self.device),
+            prepared_batches(
+                self.X,
+                order,
+                self.sample_weight,
+                self.preparation,
+                self.processes,
+                self.device,
+                n_parts=estimator.gradient_accumulation,
+            ),
             n_stages=estimator.n_stages,
             n_options=estimator.n_options,
             learning_rate=estimator.learning_rate,
@@ -123,32 +144,28 @@ class Fit:
             gradient_decay=estimator.gradient_decay,
             round_beam_size=estimator.round_beam_size,
             checkpointing=estimator.gradient_checkpointing,
-            gradient_accumulation=estimator.gradient_accumulation,
             bf16=precision == "bf16" or (precision == "auto" and trains_in_bf16(self.device)),
             started=self.started,
+            processes=self.processes,
             after_step=checkpoint and partial(checkpoint.write_if_due, self),
             **budget,
         )
-        progress = _Progress(
-            estimator.verbose, self.device, state.step, self.n_steps_made, budget["max_steps"]
-        )
+        progress = _Progress(self, budget["max_steps"])
         finished = True
         try:
-            for record in records:
-                record = self._in_units_of_X(record)
-                if self.validation_rows is not None:
-                    record["validation_error"] = self._error(self.validation_rows)
-                    self.watch.see(record["validation_error"])
-                self.loss_curve.append(record)
-                progress.show(record)
-                if self.watch.n_bad >= estimator.n_iter_no_change:
-                    break
+            with self.processes.listening():
+                for record in records:
+                    self._note(record)
+                    progress.show(self.loss_curve[-1])
+                    if self.watch.n_bad >= estimator.n_iter_no_change:
+                        break
         except KeyboardInterrupt:
             finished = False
-            message = "Training interrupted by user: the model trained so far is kept."
-            if checkpoint and checkpoint.path.exists():
-                message += " To go on from the checkpoint, call fit again."
-            warnings.warn(message, stacklevel=4)
+            if self.processes.rank == 0:
+                message = "Training interrupted by user: the model trained so far is kept."
+                if checkpoint and checkpoint.path.exists():
+                    message += " To go on from the checkpoint, call fit again."
+                warnings.warn(message, stacklevel=4)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -156,28 +173,45 @@ class Fit:
         finally:
             progress.close()
         self.watch.restore_best()
+        # Processors that round otherwise have drifted apart by a little.
+        self.processes.copy_from_first(state.network.state_dict().values())
         return finished
 
-    def codes_of(self, rows):
-        """Return the codes of rows of X, and refuse a network that has diverged.
+    def usage_of_options(self, rows):
+        """Return the share of rows of X that use each option, or refuse a network gone astray.
 
         The last record cannot know: it is of the loss before the last step.
         """
-        codes = []
-        for _, _, codes_NS, x_ND in self._coded_tiles(rows):
-            if not x_ND.isfinite().all():
-                raise self._diverged("a reconstruction became infinite or NaN")
-            codes.append(codes_NS.cpu().numpy())
-        return np.concatenate(codes)
+        shape = self.estimator.n_stages, self.estimator.n_options
+        counts_SK, n_infinite = np.zeros(shape), 0
+        for _, _, codes_NS, x_ND in self._coded_tiles(self.processes.share(rows)):
+            counts_SK += option_counts(codes_NS.cpu().numpy(), self.estimator.n_options)
+            n_infinite += not x_ND.isfinite().all()
+        *counts, n_infinite = self.processes.sum([*counts_SK.ravel(), n_infinite])
+        if n_infinite:
+            raise self._diverged("a reconstruction became infinite or NaN")
+        return np.reshape(counts, shape) / len(rows)
+
+    def _note(self, record):
+        """Add a record to the loss curve, in units of X and with the validation error."""
+        record = self._in_units_of_X(record)
+        if self.validation_rows is not None:
+            record["validation_error"] = self._error(self.validation_rows)
+            self.watch.see(record["validation_error"])
+        self.loss_curve.append(record)
 
     def _error(self, rows):
         """Mean squared error of the reconstructions of rows, in X's squared units."""
+        rows, total = self.processes.share(rows), 0.0
         errors = [
             (x_ND - target_ND).square().mean(1).cpu().numpy()
             for _, target_ND, _, x_ND in self._coded_tiles(rows)
         ]
         weight = self.sample_weight[rows]
-        return float(np.average(np.concatenate(errors), weights=weight) * self.preparation.scale**2)
+        if errors:  # there are none where processes outnumber rows
+            total = np.multiply(np.concatenate(errors), weight).sum()
+        total, weight = self.processes.sum([total, weight.sum()])
+        return float(total / weight * self.preparation.scale**2)
 
     def _coded_tiles(self, rows):
         """Code rows of X as the estimator will, but for the beam between rounds."""
@@ -248,8 +282,12 @@ class _EarlyStopping:
 class _Progress:
     """A progress bar (verbose=1) or a line per record (verbose=2)."""
 
-    def __init__(self, verbose, device, step, n_steps_made, max_steps):
-        title = f"VQDRAW on {device}"
+    def __init__(self, fit, max_steps):
+        verbose = fit.estimator.verbose if fit.processes.rank == 0 else 0
+        step, n_steps_made = fit.state.step, fit.n_steps_made
+        title = f"VQDRAW on {fit.device}"
+        if fit.processes.size > 1:
+            title += f", in {fit.processes.size} processes"
         if n_steps_made:
             title += f", from the checkpoint of step {step}"
         total = None if max_steps is None else step - n_steps_made + max_steps
@@ -304,8 +342,26 @@ def _preparation(network, mean_D, scale):
     return Preparation(mean_D, scale, getattr(network, "feature_order", None))
 
 
-def _draw_seed(rng):
+def draw_seed(rng):
+    """Return an integer that seeds another generator."""
     return rng.randint(np.iinfo(np.int32).max)
+
+
+def refuse_differences(processes, identity):
+    """Raise in every process if one of them was given something else than process 0."""
+    firsts = json.loads(processes.from_first(lambda: json.dumps(identity).encode()))
+    own = json.loads(json.dumps(identity))
+    differences = [
+        f"{name} is {own[name]!r} in process {processes.rank}, {firsts.get(name)!r} in process 0"
+        for name in own
+        if own[name] != firsts.get(name)
+    ]
+    problem = processes.first_problem("; ".join(differences))
+    if problem:
+        raise ValueError(
+            f"the processes of a fit must be given the same: {problem}. Give each of them all "
+            "rows and the same parameters; it takes its own part of every batch by itself."
+        )
 
 
 def _check_same_model(estimator, refiner):

@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._base import CodeTransformer, unchanged_on_failure
-from ._checkpoint import checkpoint_of
-from ._codes import option_frequencies
+from ._checkpoint import checkpoint_of, identity_of
 from ._coding import coded_tiles, decoded_tiles
 from ._device import resolve_device
-from ._fitting import Fit, build_network
+from ._fitting import Fit, build_network, draw_seed, refuse_differences
 from ._sklearn import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
 from .training.batches import Preparation, endless_order, one_pass
+from .training.distributed import find_processes
 from .training.schedule import constant, warm_up_and_cosine
 from .training.state import (
     load_network_arrays,
@@ -75,8 +75,9 @@ class VQDRAW(CodeTransformer):
         Seconds of a `fit`, the start included; whichever of `max_steps` and `max_time` ends first
         counts. A fit that ends by the clock is not reproducible.
     batch_size : int, default=128
-        Rows per optimizer step. With `n_options` or more, the first evaluation of the network is
-        shared by all rows, and the choice at the first stage looks ahead as in `encode`.
+        Rows per optimizer step, of all processes together where several make one fit. With
+        `n_options` or more, the first evaluation of the network is shared by all rows, and the
+        choice at the first stage looks ahead as in `encode`.
     gradient_accumulation : int, default=1
         Parts in which a batch is computed, one after the other, so that it takes less memory. Let
         them have `n_options` rows or more, see `batch_size`.
@@ -113,7 +114,8 @@ class VQDRAW(CodeTransformer):
         600; with a hundred times what one writing takes, the fit is slower by 1 %.
     device : str, default="auto"
         Where to compute, as PyTorch names it; "auto" is CUDA, then MPS, then the CPU. Resolved
-        whenever the estimator computes.
+        whenever the estimator computes. Of several GPUs, a process that torchrun started takes
+        the one of its number on the machine.
     precision : {"auto", "float32", "bf16"}, default="auto"
         "auto" trains in bfloat16 where the hardware multiplies it natively and encodes and decodes
         in float32; "bf16" uses it everywhere, so that codes are faster and depend on the machine.
@@ -286,9 +288,9 @@ class VQDRAW(CodeTransformer):
             raise ValueError("max_steps and max_time must not both be None; set one of them.")
         with unchanged_on_failure(self):
             going_on = self.warm_start and hasattr(self, "network_")
-            X, sample_weight, rng = self._validate(X, sample_weight, reset=not going_on)
-            with checkpoint_of(self, X, sample_weight, going_on=going_on) as checkpoint:
-                snapshot = checkpoint and checkpoint.read()
+            X, sample_weight, rng, processes = self._validate(X, sample_weight, going_on=going_on)
+            opened = checkpoint_of(self, X, sample_weight, processes, going_on=going_on)
+            with opened as (checkpoint, snapshot):
                 if snapshot is None:
                     rows, validation_rows = self._split(sample_weight, rng)
                 else:
@@ -300,6 +302,7 @@ class VQDRAW(CodeTransformer):
                     sample_weight,
                     rng,
                     going_on=going_on,
+                    processes=processes,
                     started=started,
                     validation_rows=validation_rows,
                     snapshot=snapshot,
@@ -349,9 +352,18 @@ class VQDRAW(CodeTransformer):
         started = time.perf_counter()
         with unchanged_on_failure(self):
             going_on = hasattr(self, "network_")
-            X, sample_weight, rng = self._validate(X, sample_weight, reset=not going_on)
+            X, sample_weight, rng, processes = self._validate(X, sample_weight, going_on=going_on)
             rows = np.flatnonzero(sample_weight)
-            fit = Fit(self, X, rows, sample_weight, rng, going_on=going_on, started=started)
+            fit = Fit(
+                self,
+                X,
+                rows,
+                sample_weight,
+                rng,
+                going_on=going_on,
+                processes=processes,
+                started=started,
+            )
             if hasattr(self, "_partial_fit_state"):
                 fit.order_rng = deepcopy(self._partial_fit_state["order_rng"])
                 load_optimizer_arrays(fit.state.optimizer, self._partial_fit_state["optimizer"])
@@ -370,11 +382,20 @@ class VQDRAW(CodeTransformer):
             }
         return self
 
-    def _validate(self, X, sample_weight, *, reset):
-        """Return what a fit is given, checked: X, weights and random state."""
-        X = self._validate_X(X, reset=reset)
+    def _validate(self, X, sample_weight, *, going_on):
+        """Return what a fit is given, checked: X, weights, random state; and who takes part."""
+        X = self._validate_X(X, reset=not going_on)
         sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        return X, sample_weight, check_random_state(self.random_state)
+        rng = check_random_state(self.random_state)
+        processes = find_processes(resolve_device(self.device))
+        if processes.size > 1:
+            identity = identity_of(self, X, sample_weight, going_on)
+            identity["gradient_accumulation"] = self.gradient_accumulation
+            refuse_differences(processes, identity)
+            if not isinstance(self.random_state, Integral):
+                seed = processes.from_first(lambda: str(draw_seed(rng)).encode())
+                rng = np.random.RandomState(int(seed))
+        return X, sample_weight, rng, processes
 
     def _split(self, sample_weight, rng):
         """Return the rows to train on and, for early stopping, those to validate on."""
@@ -393,7 +414,7 @@ class VQDRAW(CodeTransformer):
     def _store(self, fit, rows):
         """Assign everything that a fit learns."""
         judged = rows[np.linspace(0, len(rows) - 1, min(_JUDGED_ROWS, len(rows))).astype(int)]
-        self.code_usage_ = option_frequencies(fit.codes_of(judged), self.n_options)
+        self.code_usage_ = fit.usage_of_options(judged)
         self.mean_ = fit.preparation.mean_D
         self.scale_ = fit.preparation.scale
         self.refiner_ = fit.refiner

@@ -22,6 +22,7 @@ from skvqdraw.exceptions import FormatError
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 from skvqdraw.training import loop
 from skvqdraw.training.batches import endless_order
+from skvqdraw.training.distributed import Alone
 
 ROOT = Path(__file__).parents[1]
 
@@ -442,7 +443,9 @@ def test_other_parameters_are_refused(X, two, path, name):
 
 def test_each_parameter_is_compared_or_known_to_be_free():
     params = make_estimator(refiner="auto").get_params()
-    compared = _checkpoint._identity(make_estimator(refiner="auto"), WEIGHT[:, None], WEIGHT, False)
+    compared = _checkpoint.identity_of(
+        make_estimator(refiner="auto"), WEIGHT[:, None], WEIGHT, False
+    )
     assert params.keys() - compared.keys() == _checkpoint._FREE_PARAMETERS
 
 
@@ -500,7 +503,7 @@ def test_partial_fit_does_not_look_at_it(X, two, path):
 
 
 def test_two_fits_on_one_path(X, two, path):
-    with _checkpoint.checkpoint_of(two, X, np.ones(200), going_on=False):
+    with _checkpoint.checkpoint_of(two, X, np.ones(200), Alone(), going_on=False):
         for _ in range(2):  # who is refused leaves the lock where it is
             with pytest.raises(ValueError, match="fit.ckpt' is in use by another fit. Give each"):
                 clone(two).fit(X)

@@ -85,6 +85,17 @@ def test_a_file_imports_from_its_own_layer_or_a_lower_one(path):
             assert not private, f"private names of scikit-learn: {private}"
 
 
+def test_one_file_communicates():
+    where = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        for package, module, names in imports_of(path)
+        if package == "torch" and "distributed" in [*module.split("."), *names]
+    }
+    assert where == {"training/distributed.py"}
+    assert not [path for path in FILES if "torch.distributed." in path.read_text()]
+
+
 def test_cluster_boosting_needs_no_torch():
     waiting, seen = ["_cluster_boosting"], set()
     while waiting:

@@ -13,6 +13,7 @@ from skvqdraw.training.batches import (
     one_pass,
     prepared_batches,
 )
+from skvqdraw.training.distributed import Alone
 from skvqdraw.training.loop import make_optimizer, train
 from skvqdraw.training.schedule import constant, warm_up_and_cosine
 from skvqdraw.training.state import (
@@ -133,7 +134,9 @@ class Setting:
 
     def train(self, **changes):
         preparation = Preparation(*mean_and_scale(self.X, np.ones(len(self.X))))
-        batches = prepared_batches(self.X, self.order, np.ones(len(self.X)), preparation, CPU)
+        batches = prepared_batches(
+            self.X, self.order, np.ones(len(self.X)), preparation, Alone(), CPU
+        )
         options = {
             "n_stages": 3,
             "n_options": 4,
@@ -143,6 +146,7 @@ class Setting:
             "max_time": None,
             "n_records": 5,
             "started": time.perf_counter(),
+            "processes": Alone(),
             "aux_weight": 0.01,
             "gradient_decay": 0.0,
         }

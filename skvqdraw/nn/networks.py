@@ -13,7 +13,6 @@ from torch import nn
 
 from .blocks import ConvBlock, LinearBlock, StageMask, group_norm, normal
 from .rounds import FactoredRound, TableRound
-from .sequential import TILE_ROWS
 
 
 def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
@@ -66,14 +65,16 @@ class FactoredNetwork(nn.Module):
             self.table.copy_(torch.tensor(table_KD))
 
     def forward(self, x_ND, stage):
-        if stage > 0:
-            return FactoredRound(x_ND, *self._basis_and_mixing(x_ND, stage))
-        # The next evaluation has only K different inputs: serve it along with the table. In coding
-        # it is made once for all tiles, however few rows these have.
-        most = len(x_ND) if self.training else TILE_ROWS
-        if self.plan and len(self.table) <= most:
-            return TableRound(len(x_ND), self.table, *self._basis_and_mixing(self.table, 1))
-        return TableRound(len(x_ND), self.table)
+        if stage == 0:
+            return self.first_round(len(x_ND), len(x_ND))
+        return FactoredRound(x_ND, *self._basis_and_mixing(x_ND, stage))
+
+    def first_round(self, n_rows, n_rows_in_all):
+        """Return the round of stage 0 for some rows of a batch, of which others have the rest."""
+        if self.plan and len(self.table) <= n_rows_in_all:
+            # The next evaluation has only K different inputs: serve it along with the table.
+            return TableRound(n_rows, self.table, *self._basis_and_mixing(self.table, 1))
+        return TableRound(n_rows, self.table)
 
     def _basis_and_mixing(self, x_ND, stage):
         stop, trunk, position = self.plan[stage]

@@ -62,7 +62,8 @@ class Coder:
         self.n_samples = max(1, tile_rows // beam_size)  # that are coded at a time
         # The first round sees nothing of the rows yet: one evaluation serves all of them.
         self._start_ND = next(network.parameters()).new_zeros(self.n_samples, n_features)
-        self._first = evaluate(network, self._start_ND, 0, bf16)
+        # However few rows are coded at a time: so codes do not depend on it either.
+        self._first = evaluate(network, self._start_ND, 0, bf16, n_rows_in_all=TILE_ROWS)
 
     def encode(self, target_ND, n_stages):
         """Return codes (N, S) of the targets, and their reconstructions (N, D)."""
@@ -130,9 +131,15 @@ def follow(a_round, codes_MT):
     return a_round.reconstruction()
 
 
-def evaluate(network, x_ND, stage, bf16):
-    """Return the network's round at `stage`; low precision reaches the network, never a loss."""
+def evaluate(network, x_ND, stage, bf16, *, n_rows_in_all=None):
+    """Return the network's round at `stage`; low precision reaches the network, never a loss.
+
+    Where the rows are only some of a batch, a network whose first round depends on how many there
+    are in all has a method `first_round(n_rows, n_rows_in_all)`.
+    """
     with torch.autocast(x_ND.device.type, torch.bfloat16, enabled=bf16):
+        if stage == 0 and len(x_ND) < (n_rows_in_all or 0) and hasattr(network, "first_round"):
+            return network.first_round(len(x_ND), n_rows_in_all)
         return network(x_ND, stage)
 
 
@@ -148,6 +155,7 @@ def accumulate_gradients(
     round_beam_size=1,
     checkpointing=False,
     bf16=False,
+    n_rows_in_all=None,
 ):
     """Add the gradient of the training loss to the network's parameters.
 
@@ -159,7 +167,8 @@ def accumulate_gradients(
     with the weights w_s of `stage_weights`. `gradient_decay` is the share of the gradient that is
     cut between rounds. At 1 the graph of a round is freed before the next one starts: memory does
     not grow with `n_stages`. With `checkpointing` it grows as the square root of `n_stages`, and
-    the network is evaluated twice.
+    the network is evaluated twice. If other processes have the other rows of a batch, it has
+    `n_rows_in_all`.
 
     Returns the training loss (a scalar), the chosen loss of each stage (S,) and the codes (N, S),
     all detached and on the device of the data: reading them on the host is left to the caller.
@@ -170,7 +179,7 @@ def accumulate_gradients(
         """Return the reconstruction and the objective of the rounds from `stage` to `stop`."""
         objective = 0.0
         while stage < stop:
-            a_round = evaluate(network, x_ND, stage, bf16)
+            a_round = evaluate(network, x_ND, stage, bf16, n_rows_in_all=n_rows_in_all)
             T = min(a_round.n_stages, n_stages - stage)
             if stage not in codes:  # gone through again for a checkpoint, it changes no choice
                 codes[stage] = a_round.search(target_ND, loss, T, round_beam_size, 1)[1][:, 0]

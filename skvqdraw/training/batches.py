@@ -101,11 +101,21 @@ def one_pass(rows, batch_size, rng):
     return np.array_split(rng.permutation(rows), -(-len(rows) // batch_size))
 
 
-def prepared_batches(X, order, sample_weight, preparation, device):
-    """Yield (target_ND, weight_N) for each array of rows in `order`."""
+def prepared_batches(X, order, sample_weight, preparation, processes, device, *, n_parts=1):
+    """Yield for each array of rows in `order` a list of parts, to be computed one by one.
+
+    A part is (target_ND, weight_N, n_rows): what this process has of it, and of how many rows. The
+    weights are divided by the number of rows of the whole array.
+    """
     for rows in order:
-        weight_N = torch.from_numpy(sample_weight[rows].astype(np.float32))
-        yield preparation.forward(take_rows(X, rows)).to(device), weight_N.to(device)
+        part_size = -(-len(rows) // n_parts)
+        parts = [rows[start : start + part_size] for start in range(0, len(rows), part_size)]
+        shares = [processes.share(part) for part in parts]
+        own = np.concatenate(shares)
+        target_ND = preparation.forward(take_rows(X, own)).to(device)
+        weight_N = torch.from_numpy(sample_weight[own].astype(np.float32)).to(device) / len(rows)
+        sizes = [len(share) for share in shares]
+        yield list(zip(target_ND.split(sizes), weight_N.split(sizes), map(len, parts), strict=True))
 
 
 def take_rows(X, rows):

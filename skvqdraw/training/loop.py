@@ -37,7 +37,7 @@ def train(
     max_time,
     n_records,
     started,
-    gradient_accumulation=1,
+    processes,
     after_step=None,
     **loss_options,
 ):
@@ -48,15 +48,16 @@ def train(
     state : TrainingState
         Changed in place, its `step` after each optimizer step. With `totals`, the training goes
         on where it was interrupted.
-    batches : iterator of (target_ND, weight_N)
-        Tensors on the network's device.
+    batches : iterator of lists of (target_ND, weight_N, n_rows)
+        The parts of a batch, whose gradients are computed one after the other: what this process
+        has of it, on the network's device, and of how many rows.
     schedule : callable
         Progress in [0, 1] -> factor of `learning_rate`.
     max_steps, max_time : int or None, float or None
         The budget, in steps from where the training began and in seconds since `started`;
         whichever ends first. However late it is, one step is made, unless `max_steps` is 0.
-    gradient_accumulation : int
-        Parts of a batch whose gradients are computed one after the other.
+    processes : Alone or Group
+        Those that train together. All of them end at the same step with the same state.
     after_step : callable or None
         Called between steps, after whoever looked at the record: then `state` is whole.
     loss_options
@@ -71,48 +72,56 @@ def train(
     network, optimizer = state.network, state.optimizer
     device = next(network.parameters()).device
     cells_S = n_options * torch.arange(n_stages, device=device)
+    seconds = processes.meet(time.perf_counter() - started)
     if state.totals is None:
         state.first_step, state.totals = state.step, Totals(n_stages, n_options, device)
-        state.start_up_seconds = time.perf_counter() - started
+        state.start_up_seconds = seconds
     totals = state.totals
-    begun = started + state.start_up_seconds
+    # Of one step, to be summed over processes: the totals are those of all, in all, at any moment.
+    added = totals if processes.size == 1 else Totals(n_stages, n_options, device)
     time_left = None if max_time is None else max_time - state.start_up_seconds
 
-    def progress():
+    def progress(seconds):
         by_steps = by_time = 0.0
         if max_steps is not None:
             by_steps = (state.step - state.first_step) / max_steps
         if time_left is not None:
-            by_time = (time.perf_counter() - begun) / time_left if time_left > 0 else 1.0
+            by_time = (seconds - state.start_up_seconds) / time_left if time_left > 0 else 1.0
         return max(by_steps, by_time)
 
-    done = progress() if state.step > state.first_step else 0.0
+    done = progress(seconds) if state.step > state.first_step else 0.0
     n_recorded = int(done * n_records + 1e-9)
     network.train()
     while max_steps != 0:
-        target_ND, weight_N = next(batches)
+        parts = next(batches)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * schedule(done)
         optimizer.zero_grad(set_to_none=True)
-        weight_N = weight_N / len(target_ND)
-        for part_ND, part_weight_N in zip(
-            target_ND.chunk(gradient_accumulation),
-            weight_N.chunk(gradient_accumulation),
-            strict=True,
-        ):
+        for target_ND, weight_N, n_rows in parts:
+            if len(target_ND) == 0:  # fewer rows than processes
+                continue
             objective, stage_losses_S, codes_NS = accumulate_gradients(
-                network, SquaredError(), part_ND, part_weight_N, n_stages, **loss_options
+                network,
+                SquaredError(),
+                target_ND,
+                weight_N,
+                n_stages,
+                n_rows_in_all=n_rows,
+                **loss_options,
             )
-            totals.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
+            added.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
+        processes.sum_with_gradients(network.parameters(), added.tensors())
+        if added is not totals:
+            totals.take(added)
         torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
         state.step += 1
         totals.n_steps += 1
-        done = progress()
+        seconds = processes.meet(time.perf_counter() - started)
+        done = progress(seconds)
         if done >= 1 or int(done * n_records + 1e-9) > n_recorded:
             n_recorded = int(done * n_records + 1e-9)
             # Reading totals waits for the device: only at evaluation points.
-            seconds = time.perf_counter() - started
             yield {"step": state.step, "seconds": seconds, **totals.read()}
             network.train()  # whoever looked at the record may have evaluated the network
         if done >= 1:

@@ -13,6 +13,8 @@ from .._codes import entropy_bits
 class Totals:
     """Sums over the steps since the last record, kept on the device until they are read."""
 
+    NAMES = ("objective", "stage_losses_S", "counts_SK")
+
     def __init__(self, n_stages, n_options, device):
         self.objective = torch.zeros((), device=device)
         self.stage_losses_S = torch.zeros(n_stages, device=device)
@@ -25,6 +27,12 @@ class Totals:
         self.stage_losses_S += stage_losses_S
         self.counts_SK.view(-1).scatter_add_(0, cells, torch.ones_like(cells))
 
+    def take(self, other):
+        """Add the sums of another, which forgets them."""
+        for total, added in zip(self.tensors(), other.tensors(), strict=True):
+            total += added
+            added.zero_()
+
     def read(self):
         """Return the means and forget them."""
         counts_SK = self.counts_SK.cpu().numpy()
@@ -33,23 +41,25 @@ class Totals:
             "error": float(self.stage_losses_S[-1]) / self.n_steps,
             "entropy": entropy_bits(counts_SK / counts_SK[0].sum()),
         }
-        for total in self._tensors().values():
+        for total in self.tensors():
             total.zero_()
         self.n_steps = 0
         return means
 
     def arrays(self):
         """Return the sums as numpy arrays; `n_steps` is not among them."""
-        return {name: _array(tensor) for name, tensor in self._tensors().items()}
+        return {
+            name: _array(tensor) for name, tensor in zip(self.NAMES, self.tensors(), strict=True)
+        }
 
     def load_arrays(self, arrays):
         """Take the sums from numpy arrays."""
-        for name, tensor in self._tensors().items():
+        for name, tensor in zip(self.NAMES, self.tensors(), strict=True):
             tensor.copy_(torch.tensor(arrays[name]))
 
-    def _tensors(self):
-        names = ("objective", "stage_losses_S", "counts_SK")
-        return {name: getattr(self, name) for name in names}
+    def tensors(self):
+        """Return the sums; `n_steps` is not among them."""
+        return [getattr(self, name) for name in self.NAMES]
 
 
 @dataclass
