@@ -26,6 +26,7 @@ from skvqdraw._fitting import Fit
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 from skvqdraw.training.batches import endless_order
+from skvqdraw.training.distributed import Alone
 from skvqdraw.training.schedule import constant
 
 SEED = 0
@@ -137,7 +138,8 @@ def overhead(n_writes, folder):
     X = np.random.default_rng(SEED).integers(0, 256, size=(2_000, 784), dtype=np.uint8)
     vq = VQDRAW(**MNIST)
     rows, weight, rng = np.arange(len(X)), np.ones(len(X)), np.random.RandomState(SEED)
-    fit = Fit(vq, X, rows, weight, rng, going_on=False, started=time.perf_counter())
+    told = {"going_on": False, "processes": Alone(), "started": time.perf_counter()}
+    fit = Fit(vq, X, rows, weight, rng, **told)
     order = endless_order(rows, 128, fit.order_rng)
     fit.train(order, schedule=constant, max_steps=5, max_time=None, n_records=1)
     checkpoint = Checkpoint(folder / "mnist.ckpt", 0.0, {})

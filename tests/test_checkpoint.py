@@ -146,7 +146,7 @@ def test_random_kills_of_real_processes():
             str(ROOT / "benchmarks" / "kill_fits.py"),
             "--kills=4",
             "--steps=30",
-            "--writes=0",
+            "--writes=1",
         ],
         capture_output=True,
         text=True,
