@@ -25,8 +25,8 @@ from machine import AnonymousMemory, Report
 from mnist import IMAGE_SHAPE, load_images
 
 from skvqdraw import VQDRAW, load_pretrained
+from skvqdraw._rows import take_rows
 from skvqdraw.refiners import ConvRefiner
-from skvqdraw.training.batches import take_rows
 
 SEED = 0
 # Rows of the file and of a part of it, steps of a fit, and batches that are read.

@@ -33,6 +33,7 @@ if __name__ == "__main__":
     address, model, source, target = sys.argv[1:]
     vq = skvqdraw.load(model)
     X = array_on_disk(source)
-    codes = X.map_blocks(vq.encode, dtype=np.uint8, chunks=(X.chunks[0], (vq.n_stages,)))
+    dtype = np.min_scalar_type(vq.n_options - 1)
+    codes = X.map_blocks(vq.encode, dtype=dtype, chunks=(X.chunks[0], (vq.n_stages,)))
     with Client(address):
         np.save(target, codes.compute())

@@ -16,12 +16,10 @@ from ._codes import (
     one_hot,
     room_for_codes,
 )
+from ._rows import pieces
 from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted
 from ._version import __version__
 from .exceptions import InconsistentVersionWarning
-
-# Rows that are looked at together where a whole pass over X is needed, or its reconstructions.
-_CHUNK_ROWS = 4096
 
 
 @contextmanager
@@ -34,10 +32,6 @@ def unchanged_on_failure(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
-
-
-def _chunks(n_rows):
-    return (slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS))
 
 
 class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -59,9 +53,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Return the reconstructions (n_samples, n_features) of valid codes or prefixes."""
         raise NotImplementedError
 
-    def _reconstruct(self, X):
-        """Return the decoded codes of valid rows; a subclass may know a shorter way."""
-        return self._decode(self._codes_of(X))
+    def _reconstructions(self, X):
+        """Yield (slice, reconstructed rows) of valid rows; a subclass may know a shorter way."""
+        for piece in pieces(*X.shape):
+            yield piece, self._decode(self._codes_of(X[piece]))
 
     def _codes_of(self, X, out=None):
         """Return the codes of valid rows, in `out` if it is given."""
@@ -86,9 +81,9 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 "first: X.reshape(len(X), -1)."
             )
         X = validate_data(self, X, reset=reset, ensure_all_finite=False)
-        # In chunks: of a whole array of float16, scikit-learn makes one of bools.
-        for chunk in _chunks(len(X)):
-            assert_all_finite(X[chunk], estimator_name=type(self).__name__, input_name="X")
+        # In pieces: of a whole array of float16, scikit-learn makes one of bools.
+        for piece in pieces(*X.shape):
+            assert_all_finite(X[piece], estimator_name=type(self).__name__, input_name="X")
         return X
 
     def encode(self, X, out=None):
@@ -101,8 +96,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         out : ndarray of shape (n_samples, n_stages), default=None
             Where to write the codes, piece by piece: an array or a writeable memory map of any
             integer dtype that holds ``n_options - 1``. It is checked before the first row is
-            encoded; an error or an interrupt after that leaves it half written. None makes a new
-            array.
+            encoded; an error or an interrupt after that leaves it half written. It must not share
+            memory with X, whose rows are read as codes are written. None makes a new array.
 
         Returns
         -------
@@ -214,7 +209,13 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             ``decode(encode(X))``.
         """
         check_is_fitted(self)
-        return self._reconstruct(self._validate_X(X, reset=False))
+        X = self._validate_X(X, reset=False)
+        Xr = None
+        for piece, rows in self._reconstructions(X):
+            if Xr is None:
+                Xr = np.empty(X.shape, dtype=rows.dtype)
+            Xr[piece] = rows
+        return Xr
 
     def score_samples(self, X):
         """Return minus the loss of each row's reconstruction.
@@ -233,8 +234,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_is_fitted(self)
         X = self._validate_X(X, reset=False)
         scores = np.empty(len(X))
-        for chunk in _chunks(len(X)):
-            scores[chunk] = -self._losses(X[chunk], self._reconstruct(X[chunk]))
+        for piece, Xr in self._reconstructions(X):
+            scores[piece] = -self._losses(X[piece], Xr)
         return scores
 
     def score(self, X, y=None):

@@ -7,7 +7,8 @@ Axes: N rows, K options, D features.
 import numpy as np
 from scipy.special import expit, logit
 
-from ._residual_kmeans import nearest, padded, tiles
+from ._residual_kmeans import nearest, padded
+from ._rows import tiles
 
 # No step of the line search changes log odds by more than this: where a cluster's rows agree, the
 # best step is infinite.

@@ -21,6 +21,7 @@ import safetensors
 import safetensors.numpy
 import torch
 
+from ._device import is_out_of_memory
 from ._files import remove_temporaries, write_atomically
 from .exceptions import FormatError
 from .training.state import (
@@ -252,7 +253,9 @@ class Checkpoint:
             if self.path.exists():
                 os.replace(self.path, self.previous)
             write_atomically(self.path, data)
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, RuntimeError) as error:
+            if not (isinstance(error, OSError) or is_out_of_memory(error)):
+                raise
             warnings.warn(
                 f"checkpoint={os.fspath(self.path)!r} could not be written "
                 f"({getattr(error, 'strerror', None) or error}). Training goes on without it, and "

@@ -9,7 +9,8 @@ from tqdm import tqdm
 from ._base import CodeTransformer, unchanged_on_failure
 from ._boosting_losses import LOSSES
 from ._codes import codes_dtype, option_frequencies
-from ._residual_kmeans import BeamSearch, cluster, padded, refit, tiles
+from ._residual_kmeans import BeamSearch, cluster, padded, refit
+from ._rows import take_rows, tiles
 from ._sklearn import Interval, StrOptions, check_sample_weight, fit_context
 
 # Where a fit with a beam has fewer rows per option, it trains on several hypotheses of each row.
@@ -419,7 +420,7 @@ class _Fit:
 
     def _of_rows(self, array):
         """Return the training rows of an array, uncopied where these are all."""
-        return array if len(self.rows) == len(array) else array[self.rows]
+        return array if len(self.rows) == len(array) else take_rows(array, self.rows)
 
     def _mean(self):
         """Return the weighted mean per feature, in the dtype of the model."""

@@ -8,70 +8,89 @@ import numpy as np
 import torch
 
 from ._device import is_out_of_memory
+from ._rows import TILE_ROWS, take_rows
 from .nn.losses import SquaredError
-from .nn.sequential import TILE_ROWS, Coder
-from .training.batches import take_rows
+from .nn.sequential import Coder
 
 
 def coded_tiles(network, preparation, X, n_stages, *, rows=None, **coder_options):
     """Yield (slice, target_ND, codes_NS, x_ND) of X, or of the rows of it that are named.
 
     The slice says which rows the tile is; tensors are on the network's device. Where memory does
-    not suffice, there is a warning, and the network sees fewer rows at a time.
+    not suffice, there is a warning, and tiles have fewer rows from there on.
     """
-    coder = _FrugalCoder(network, SquaredError(), X.shape[1], **coder_options)
-    for tile in _tiles(len(X) if rows is None else len(rows)):
+
+    def code(coder, tile):
         some = X[tile] if rows is None else take_rows(X, rows[tile])
         target_ND = preparation.forward(some).to(coder.device)
-        yield tile, target_ND, *coder.call("encode", target_ND, n_stages)
+        return target_ND, *coder.encode(target_ND, n_stages)
+
+    coders = _Coders(network, SquaredError(), X.shape[1], **coder_options)
+    for tile, coded in coders.in_tiles(code, len(X) if rows is None else len(rows)):
+        yield tile, *coded
 
 
-def decoded_tiles(network, codes, n_features, *, bf16=False):
-    """Yield (slice, x_ND) of codes or prefixes; with little memory as `coded_tiles`."""
-    coder = _FrugalCoder(network, SquaredError(), n_features, bf16=bf16)
-    for tile in _tiles(len(codes)):
+def decoded_tiles(network, preparation, codes, n_features, *, bf16=False):
+    """Yield (slice, rows in the units of X) of codes or prefixes; tiles as of `coded_tiles`."""
+
+    def decode(coder, tile):
         codes_NS = torch.from_numpy(codes[tile].astype(np.int64)).to(coder.device)
-        yield tile, coder.call("decode", codes_NS)
+        return preparation.inverse(coder.decode(codes_NS))
+
+    coders = _Coders(network, SquaredError(), n_features, bf16=bf16)
+    yield from coders.in_tiles(decode, len(codes))
 
 
-class _FrugalCoder:
+class _Coders:
     """A `Coder`, and one of half as many rows whenever memory has run out."""
 
-    def __init__(self, network, *arguments, **options):
-        self.device = next(network.eval().parameters()).device
-        self.arguments = (network, *arguments)
+    def __init__(self, network, loss, n_features, **options):
+        self.arguments = (network.eval(), loss, n_features)
         self.options = options
-        self.coder = None
-        self.tile_rows = self.known_tile_rows = TILE_ROWS
+        self.tile_rows, self.coder = TILE_ROWS, None
 
-    def call(self, method, *arguments):
-        """Return what a method of `Coder` returns."""
-        while (result := self._try(method, *arguments)) is None:
-            # Here and not where the error is caught: that holds on to the tensors of its attempt.
-            self.coder = None
-            self.tile_rows //= 2
-        if self.tile_rows < self.known_tile_rows:
-            self.known_tile_rows = self.tile_rows
-            warnings.warn(
-                f"Out of memory on {self.device}: from here on, {self.tile_rows} rows are coded "
-                f"at a time instead of {TILE_ROWS}. The last bit of a sum may differ from what it "
-                "is with more memory, and with it a code where two options are as good as equal.",
-                stacklevel=6,
-            )
-        return result
+    def in_tiles(self, function, n_rows):
+        """Yield (slice, what the function of a coder and a slice returns) of all rows."""
+        start, known_tile_rows = 0, TILE_ROWS
+        while start < n_rows:
+            tile = slice(start, min(start + self.tile_rows, n_rows))
+            result = self._try(function, tile)
+            if result is None:
+                # Here and not where the error is caught: that holds on to the attempt's tensors.
+                self.coder = None
+                self.tile_rows //= 2
+                continue
+            if self.tile_rows < known_tile_rows:
+                known_tile_rows = self.tile_rows
+                self._warn()
+            yield tile, result
+            start = tile.stop
 
-    def _try(self, method, *arguments):
+    def _try(self, function, tile):
         """Return the result, or None if memory does not suffice for so many rows."""
         try:
-            with _exact(self.device):
+            with _exact(next(self.arguments[0].parameters()).device):
                 if self.coder is None:
                     self.coder = Coder(*self.arguments, **self.options, tile_rows=self.tile_rows)
-                return getattr(self.coder, method)(*arguments)
+                return function(self.coder, tile)
         except (MemoryError, RuntimeError) as error:
-            fewest = self.options.get("beam_size", 1)
-            if not is_out_of_memory(error) or self.tile_rows // 2 < fewest:
+            if not is_out_of_memory(error) or self.tile_rows // 2 < self._n_hypotheses:
                 raise
         return None
+
+    @property
+    def _n_hypotheses(self):
+        return self.options.get("beam_size", 1)
+
+    def _warn(self):
+        n_rows = self.tile_rows // self._n_hypotheses
+        warnings.warn(
+            f"Out of memory on {self.coder.device}: from here on, {n_rows} rows are coded at a "
+            f"time instead of {TILE_ROWS // self._n_hypotheses}. The last bit of a sum may differ "
+            "from what it is with more memory, and with it a code where two options are as good "
+            "as equal.",
+            stacklevel=2,
+        )
 
 
 @contextmanager
@@ -98,21 +117,23 @@ class _ExactConvolutions:
     def __enter__(self):
         with self.lock:
             if self.n_inside == 0:
-                self.flags = torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-                )
-                self.flags.__enter__()
+                self.flags = self._exchange(False, True, "ieee")
             self.n_inside += 1
 
     def __exit__(self, *exception):
         with self.lock:
             self.n_inside -= 1
             if self.n_inside == 0:
-                self.flags.__exit__(None, None, None)
+                self._exchange(*self.flags)
+
+    @staticmethod
+    def _exchange(benchmark, deterministic, precision):
+        """Set flags and return what they were. cudnn.flags() fails where `conv` was set before."""
+        cudnn = torch.backends.cudnn
+        flags = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
+        cudnn.benchmark, cudnn.deterministic = benchmark, deterministic
+        cudnn.conv.fp32_precision = precision
+        return flags
 
 
 _exact_convolutions = _ExactConvolutions()
-
-
-def _tiles(n_rows):
-    return (slice(start, start + TILE_ROWS) for start in range(0, n_rows, TILE_ROWS))

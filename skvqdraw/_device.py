@@ -43,6 +43,6 @@ def is_out_of_memory(error):
     """Whether an exception says that memory did not suffice, on whatever device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # The CPU's allocator and MPS have no exception of their own.
-    texts = ("DefaultCPUAllocator", "out of memory")
+    # The CPU's allocator, C++, MPS and the libraries of CUDA have no exception of their own.
+    texts = ("DefaultCPUAllocator", "out of memory", "bad_alloc", "ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)

@@ -17,15 +17,17 @@ from ._codes import option_counts
 from ._coding import coded_tiles
 from ._device import is_out_of_memory, resolve_device, trains_in_bf16
 from ._residual_kmeans import cluster
+from ._rows import pieces, take_rows
 from .nn import Round
 from .nn.losses import SquaredError
 from .refiners import MLPRefiner
-from .training.batches import Preparation, mean_and_scale, prepared_batches, take_rows
+from .training.batches import Preparation, mean_and_scale, prepared_batches
 from .training.loop import make_optimizer, train
 from .training.state import TrainingState, load_network_arrays, network_arrays
 
-# Rows that start the table of the first stage, and k-means iterations on them.
-_TABLE_ROWS, _TABLE_ITERATIONS = 10_000, 10
+# Rows that start the table of the first stage, fewer if they are very wide (but some for each
+# option), and k-means iterations on them.
+_TABLE_ROWS, _TABLE_VALUES, _TABLE_ROWS_PER_OPTION, _TABLE_ITERATIONS = 10_000, 2**26, 8, 10
 # The random stream from which networks start is the process's: one at a time.
 _global_stream = threading.Lock()
 
@@ -60,6 +62,17 @@ class Fit:
         self.device = resolve_device(estimator.device)
         self.refiner = MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
         self.order_seed = draw_seed(rng)
+        try:
+            self._set_up(rows, rng, going_on, snapshot)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            ways = ["a smaller refiner", "a smaller n_options"]
+            raise self._out_of_memory("before the first step", ways) from error.with_traceback(None)
+
+    def _set_up(self, rows, rng, going_on, snapshot):
+        """Make the network and all that training changes."""
+        estimator = self.estimator
         self.loss_curve, step = [], 0
         if snapshot is not None:
             network = self._build(seed=0).to(self.device)
@@ -96,11 +109,11 @@ class Fit:
         weight[rows] = self.sample_weight[rows]
         self.preparation = _preparation(network, *mean_and_scale(self.X, weight))
         if hasattr(network, "start_from_table"):
-            subset = np.sort(rng.choice(rows, min(_TABLE_ROWS, len(rows)), replace=False))
+            subset = self._rows_for_table(rows, rng)
             # One thread: sums over several come in any order, and refits must be equal to the bit.
             with threadpool_limits(1, user_api="openmp"):
                 table, _ = cluster(
-                    self.preparation.forward(take_rows(self.X, subset)).numpy(),
+                    self._prepared(subset),
                     self.estimator.n_options,
                     rng,
                     max_iter=_TABLE_ITERATIONS,
@@ -111,6 +124,18 @@ class Fit:
         network = network.to(self.device)
         self._take_start_from_first(network)
         return network
+
+    def _rows_for_table(self, rows, rng):
+        least = _TABLE_ROWS_PER_OPTION * self.estimator.n_options
+        most = min(_TABLE_ROWS, max(_TABLE_VALUES // self.X.shape[1], least), len(rows))
+        return np.sort(rng.choice(rows, most, replace=False))
+
+    def _prepared(self, rows):
+        """Return rows of X as the network sees them, prepared a piece at a time."""
+        prepared_ND = np.empty((len(rows), self.X.shape[1]), dtype=np.float32)
+        for piece in pieces(*prepared_ND.shape):
+            prepared_ND[piece] = self.preparation.forward(take_rows(self.X, rows[piece]))
+        return prepared_ND
 
     def _take_start_from_first(self, network):
         """Start as process 0 does: another processor may round its own start another way."""
@@ -169,7 +194,9 @@ class Fit:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise self._out_of_memory() from error
+            when, ways = f"after step {state.step}", list(self._ways_to_smaller_steps())
+            # Without the traceback, which holds on to the tensors of the step.
+            raise self._out_of_memory(when, ways) from error.with_traceback(None)
         finally:
             progress.close()
         self.watch.restore_best()
@@ -230,21 +257,25 @@ class Fit:
             f"{self.estimator.learning_rate}), or set precision='float32'."
         )
 
-    def _out_of_memory(self):
-        estimator, batch_size = self.estimator, min(self.estimator.batch_size, len(self.X))
-        n_parts = estimator.gradient_accumulation
-        ways = []
-        if n_parts < batch_size:
-            ways.append(f"gradient_accumulation={2 * n_parts} (now {n_parts})")
-        if not estimator.gradient_checkpointing:
-            ways.append("gradient_checkpointing=True (now False)")
-        ways += [f"batch_size={max(batch_size // 2, 1)} (now {batch_size})", "a smaller refiner"]
+    def _out_of_memory(self, when, ways):
+        estimator = self.estimator
         return MemoryError(
-            f"out of memory on {self.device} after step {self.state.step}, with "
-            f"batch_size={batch_size} rows of {self.X.shape[1]} features, "
+            f"out of memory on {self.device} {when}, with batch_size="
+            f"{min(estimator.batch_size, len(self.X))} rows of {self.X.shape[1]} features, "
             f"n_stages={estimator.n_stages}, n_options={estimator.n_options} and "
             f"{self.refiner}. Set {ways[0]} or {ways[1]}."
         )
+
+    def _ways_to_smaller_steps(self):
+        """Yield what to set, first what changes nothing but the time."""
+        estimator, batch_size = self.estimator, min(self.estimator.batch_size, len(self.X))
+        n_parts = estimator.gradient_accumulation
+        if n_parts < batch_size:
+            yield f"gradient_accumulation={2 * n_parts} (now {n_parts})"
+        if not estimator.gradient_checkpointing:
+            yield "gradient_checkpointing=True (now False)"
+        yield f"batch_size={max(batch_size // 2, 1)} (now {batch_size})"
+        yield "a smaller refiner"
 
     def _in_units_of_X(self, record):
         """Return the record with losses in X's squared units."""

@@ -10,9 +10,8 @@ from scipy import linalg, sparse
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-# Rows are coded in tiles of this many, the last one padded: a product of matrices rounds in ways
-# that depend on its shape, and a code must not depend on the rows beside it.
-TILE_ROWS = 256
+from ._rows import TILE_ROWS
+
 # k-means++ looks at no more than so many rows per centre: with fewer, outliers seem to matter more.
 _SEEDING_ROWS_PER_CENTRE = 512
 # k-means++ looks at rows of more than twice so many features through as many random projections,
@@ -22,11 +21,6 @@ _SKETCH_FEATURES = 32
 # the same vector added at one stage and subtracted at another changes no reconstruction, so the
 # codebooks that fit best are many.
 _REFIT_RIDGE = 0.1
-
-
-def tiles(n_rows):
-    """Return slices of TILE_ROWS rows, the last one of what is left."""
-    return [slice(start, start + TILE_ROWS) for start in range(0, n_rows, TILE_ROWS)]
 
 
 def padded(rows):

@@ -1,6 +1,7 @@
 """VQ-DRAW: sequential discrete auto-encoding without an encoder."""
 
 import os
+import threading
 import time
 from copy import deepcopy
 from numbers import Integral, Real
@@ -28,6 +29,8 @@ from .training.state import (
 _N_RECORDS = 50
 # Rows on which a model is judged between steps and at the end: more would cost more than they tell.
 _JUDGED_ROWS = 2048
+# Held while a network moves to another device.
+_moving = threading.Lock()
 
 
 class VQDRAW(CodeTransformer):
@@ -425,9 +428,10 @@ class VQDRAW(CodeTransformer):
     def _prepared(self):
         """Return the network on its device and what leads to and from it."""
         network, device = self.network_, resolve_device(self.device)
-        # Moving sets all parameters anew, wherever they are, and other threads may be using them.
-        if next(network.parameters()).device != device:
-            network.to(device)
+        # Moving sets all parameters anew, one by one, and other threads may want to use them.
+        with _moving:
+            if next(network.parameters()).device != device:
+                network.to(device)
         feature_order = getattr(network, "feature_order", None)
         return network, Preparation(self.mean_, self.scale_, feature_order)
 
@@ -445,23 +449,23 @@ class VQDRAW(CodeTransformer):
         ):
             codes[tile] = codes_NS.cpu().numpy()
 
-    def _reconstruct(self, X):
+    def _reconstructions(self, X):
         if self.beam_size > 1:  # what the hypotheses of a row share is not computed the same way
-            return super()._reconstruct(X)
+            yield from super()._reconstructions(X)
+            return
         network, preparation = self._prepared()
-        Xr = np.empty(X.shape, dtype=self.mean_.dtype)
         for tile, _, _, x_ND in coded_tiles(
             network, preparation, X, len(self.code_usage_), **self._coder_options()
         ):
-            Xr[tile] = preparation.inverse(x_ND)
-        return Xr
+            yield tile, preparation.inverse(x_ND)
 
     def _decode(self, codes):
         network, preparation = self._prepared()
         X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
-        bf16 = self.precision == "bf16"
-        for tile, x_ND in decoded_tiles(network, codes, self.n_features_in_, bf16=bf16):
-            X[tile] = preparation.inverse(x_ND)
+        for tile, rows in decoded_tiles(
+            network, preparation, codes, self.n_features_in_, bf16=self.precision == "bf16"
+        ):
+            X[tile] = rows
         return X
 
     def __getstate__(self):

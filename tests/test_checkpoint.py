@@ -261,8 +261,10 @@ def test_out_of_memory(X, path, crash, device):
         "n_options=8 and MLPRefiner(basis_size=4, hidden_size=16). Set gradient_accumulation=2 "
         "(now 1) or gradient_checkpointing=True (now False)."
     )
-    with pytest.raises(MemoryError, match=re.escape(message)):
+    with pytest.raises(MemoryError, match=re.escape(message)) as raised:
         vq.fit(X)
+    assert raised.value.__cause__ is error
+    assert error.__traceback__ is None  # a notebook would keep the tensors of the step with it
     # Both can be set without starting again.
     crash(2)
     with pytest.raises(CrashError):
@@ -276,6 +278,20 @@ def test_out_of_memory_where_there_is_little_left_to_set(X, crash):
     crash(1, MemoryError())
     with pytest.raises(MemoryError, match=r"Set batch_size=2 \(now 4\) or a smaller refiner\."):
         vq.fit(X)
+
+
+def test_out_of_memory_before_the_first_step(X, fitted, monkeypatch):
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("skvqdraw._fitting.mean_and_scale", fail)
+    message = (
+        "out of memory on cpu before the first step, with batch_size=128 rows of 64 features, "
+        "n_stages=4, n_options=8 and MLPRefiner(basis_size=4, hidden_size=16). Set a smaller "
+        "refiner or a smaller n_options."
+    )
+    with pytest.raises(MemoryError, match=re.escape(message)):
+        make_estimator(device="cpu").fit(X)
 
 
 def test_other_errors_are_left_alone(X, crash):

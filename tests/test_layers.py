@@ -14,6 +14,7 @@ PACKAGE = Path(skvqdraw.__file__).parent
 LAYERS = {
     "_codes": 0,
     "_files": 0,
+    "_rows": 0,
     "_safetensors": 0,
     "_version": 0,
     "exceptions": 0,

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import make_estimator
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import MLPRegressor
@@ -617,4 +618,4 @@ def test_what_is_no_estimator_of_codes(fitted, X, draw):
     with pytest.raises(TypeError, match=r"estimator must .*got KMeans, which lacks"):
         draw(KMeans(2, n_init=1).fit(X), X)
     with pytest.raises(TypeError, match="estimator must .*got Pipeline, which lacks"):
-        draw(make_pipeline(StandardScaler(), fitted).fit(X), X)
+        draw(make_pipeline(StandardScaler(), clone(fitted)).fit(X), X)

@@ -5,9 +5,10 @@ import weakref
 import pytest
 import torch
 
+from skvqdraw._rows import TILE_ROWS
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.losses import SquaredError
-from skvqdraw.nn.sequential import TILE_ROWS, Coder, accumulate_gradients, stage_weights
+from skvqdraw.nn.sequential import Coder, accumulate_gradients, stage_weights
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner
 
 D, S, K = 16, 8, 5

@@ -11,10 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-# Rows, hypotheses included, that the network sees at a time, always: a matrix product of another
-# shape may round another way, flip a near tie and with it the rest of the code. So codes do not
-# depend on how rows were batched, nor memory on the number of hypotheses.
-TILE_ROWS = 256
+from .._rows import TILE_ROWS
 
 # Weight in training of the stages of a round before its last.
 INNER_WEIGHT = 0.3
@@ -40,7 +37,7 @@ class Coder:
     bf16 : bool, default=False
         Whether the network computes in bfloat16; candidates are compared in float32 all the same.
     tile_rows : int, default=TILE_ROWS
-        Rows, hypotheses included, that the network sees at a time.
+        Rows that the network sees at a time, hypotheses included: memory does not grow with them.
     """
 
     def __init__(
@@ -62,6 +59,7 @@ class Coder:
         self.n_samples = max(1, tile_rows // beam_size)  # that are coded at a time
         # The first round sees nothing of the rows yet: one evaluation serves all of them.
         self._start_ND = next(network.parameters()).new_zeros(self.n_samples, n_features)
+        self.device = self._start_ND.device
         # However few rows are coded at a time: so codes do not depend on it either.
         self._first = evaluate(network, self._start_ND, 0, bf16, n_rows_in_all=TILE_ROWS)
 

@@ -3,14 +3,10 @@
 Axes: N rows of a batch, D features.
 """
 
-import mmap
-from contextlib import suppress
-
 import numpy as np
 import torch
 
-# Rows that are turned into float64 at a time where a whole pass over X is needed.
-CHUNK_ROWS = 4096
+from .._rows import pieces, take_rows
 
 
 class Preparation:
@@ -33,7 +29,9 @@ class Preparation:
 
     def forward(self, X):
         """Rows of X as a float32 tensor on the CPU. The difference is taken in float64."""
-        rows_ND = (np.asarray(X, dtype=np.float64) - self.mean_D) / self.scale
+        rows_ND = np.array(X, dtype=np.float64)
+        rows_ND -= self.mean_D
+        rows_ND /= self.scale
         if self.feature_order is not None:
             rows_ND = rows_ND[:, self.feature_order]
         # One layout in memory, whatever that of X: sums in another order round another way.
@@ -46,22 +44,25 @@ class Preparation:
             unordered_ND = np.empty_like(rows_ND)
             unordered_ND[:, self.feature_order] = rows_ND
             rows_ND = unordered_ND
-        return (rows_ND * self.scale + self.mean_D).astype(self.mean_D.dtype)
+        rows_ND *= self.scale
+        rows_ND += self.mean_D
+        return rows_ND.astype(self.mean_D.dtype)
 
 
 def mean_and_scale(X, sample_weight):
     """Return the weighted mean per feature and the root of the mean variance, in one dtype.
 
-    Two passes in float64 over chunks: X may be a memory map and is never copied whole.
+    Two passes in float64 over pieces: X may be a memory map and is never copied whole.
     """
     weights = sample_weight / sample_weight.sum()
     mean_D = np.zeros(X.shape[1])
-    for chunk in _chunks(len(X)):
-        mean_D += weights[chunk] @ X[chunk].astype(np.float64)
+    for piece in pieces(*X.shape):
+        mean_D += weights[piece] @ X[piece].astype(np.float64)
     variance = 0.0
     with np.errstate(over="ignore"):
-        for chunk in _chunks(len(X)):
-            variance += weights[chunk] @ np.square(X[chunk] - mean_D).mean(axis=1)
+        for piece in pieces(*X.shape):
+            deviations = X[piece] - mean_D
+            variance += weights[piece] @ np.square(deviations, out=deviations).mean(axis=1)
     if not np.isfinite(variance):
         raise ValueError(
             "the variance of X is too large for float64; rescale X, for example with "
@@ -71,10 +72,6 @@ def mean_and_scale(X, sample_weight):
     if scale <= 1e-13 * np.abs(mean_D).max():
         scale = 1.0  # constant data: what is left is rounding
     return mean_D.astype(np.result_type(X.dtype, np.float32)), scale
-
-
-def _chunks(n_rows):
-    return (slice(start, start + CHUNK_ROWS) for start in range(0, n_rows, CHUNK_ROWS))
 
 
 def endless_order(rows, batch_size, rng, *, n_taken=0):
@@ -116,18 +113,3 @@ def prepared_batches(X, order, sample_weight, preparation, processes, device, *,
         weight_N = torch.from_numpy(sample_weight[own].astype(np.float32)).to(device) / len(rows)
         sizes = [len(share) for share in shares]
         yield list(zip(target_ND.split(sizes), weight_N.split(sizes), map(len, parts), strict=True))
-
-
-def take_rows(X, rows):
-    """Return X[rows]. Of a memory map, all are asked for before the first is waited for."""
-    owner = X
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap) and X.strides[1] == X.itemsize:
-        start = X.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
-        with suppress(OSError, AttributeError):  # a hint, which not every system takes
-            for first in start + np.sort(rows) * X.strides[0]:
-                page = first - first % mmap.PAGESIZE
-                length = first - page + X.shape[1] * X.itemsize
-                owner.madvise(mmap.MADV_WILLNEED, int(page), int(length))
-    return X[rows]
