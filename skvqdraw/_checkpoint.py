@@ -144,6 +144,10 @@ def restore(fit, snapshot):
     fit.started -= values["seconds"]
 
 
+class DivergenceError(FloatingPointError):
+    """A training went astray, and would again. A FloatingPointError may be numpy's, too."""
+
+
 @contextmanager
 def checkpoint_of(estimator, X, sample_weight, processes, *, going_on):
     """Yield the checkpoint of a fit, its path locked, and the snapshot in it: None where none is.
@@ -156,19 +160,19 @@ def checkpoint_of(estimator, X, sample_weight, processes, *, going_on):
     def open_and_read():
         nonlocal checkpoint
         if estimator.checkpoint is None:
-            return b""
+            return None
         path = Path(estimator.checkpoint)
         stack.enter_context(_locked(path))
         remove_temporaries(path)
         identity = identity_of(estimator, X, sample_weight, going_on)
         checkpoint = Checkpoint(path, estimator.checkpoint_every, identity)
-        return _packed(checkpoint.read())
+        return checkpoint.read()
 
     with ExitStack() as stack:
-        data = processes.from_first(open_and_read)
+        snapshot = processes.from_first(open_and_read, _packed, _unpacked)
         try:
-            yield checkpoint, _unpacked(data)
-        except FloatingPointError:
+            yield checkpoint, snapshot
+        except DivergenceError:
             if checkpoint:
                 checkpoint.remove()
             raise
@@ -338,6 +342,14 @@ def identity_of(estimator, X, sample_weight, going_on):
         if name not in _FREE_PARAMETERS:
             identity[name] = _comparable(value)
     return identity
+
+
+def identity_of_partial_fit(state):
+    """Return what tells apart from where calls of partial_fit go on, as JSON can hold it."""
+    if state is None:
+        return None
+    order = json.dumps(state["order_rng"].bit_generator.state)
+    return f"checksum {_checksum(order, state['optimizer'])[:16]}"
 
 
 def _comparable(value):

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ._checkpoint import restore
+from ._checkpoint import DivergenceError, restore
 from ._codes import option_counts
 from ._coding import coded_tiles
 from ._device import is_out_of_memory, resolve_device, trains_in_bf16
@@ -252,7 +252,7 @@ class Fit:
         )
 
     def _diverged(self, what):
-        return FloatingPointError(
+        return DivergenceError(
             f"{what} by step {self.state.step}. Lower learning_rate (now "
             f"{self.estimator.learning_rate}), or set precision='float32'."
         )
@@ -380,8 +380,8 @@ def draw_seed(rng):
 
 def refuse_differences(processes, identity):
     """Raise in every process if one of them was given something else than process 0."""
-    firsts = json.loads(processes.from_first(lambda: json.dumps(identity).encode()))
     own = json.loads(json.dumps(identity))
+    firsts = processes.from_first(lambda: own, lambda own: json.dumps(own).encode(), json.loads)
     differences = [
         f"{name} is {own[name]!r} in process {processes.rank}, {firsts.get(name)!r} in process 0"
         for name in own

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._base import CodeTransformer, unchanged_on_failure
-from ._checkpoint import checkpoint_of, identity_of
+from ._checkpoint import checkpoint_of, identity_of, identity_of_partial_fit
 from ._coding import coded_tiles, decoded_tiles
 from ._device import resolve_device
 from ._fitting import Fit, build_network, draw_seed, refuse_differences
@@ -390,14 +390,20 @@ class VQDRAW(CodeTransformer):
         X = self._validate_X(X, reset=not going_on)
         sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
         rng = check_random_state(self.random_state)
-        processes = find_processes(resolve_device(self.device))
+        device = resolve_device(self.device)
+        processes = find_processes(device)
         if processes.size > 1:
             identity = identity_of(self, X, sample_weight, going_on)
             identity["gradient_accumulation"] = self.gradient_accumulation
+            identity["the kind of device"] = device.type
+            state = getattr(self, "_partial_fit_state", None)
+            identity["what partial_fit goes on from"] = identity_of_partial_fit(state)
             refuse_differences(processes, identity)
             if not isinstance(self.random_state, Integral):
-                seed = processes.from_first(lambda: str(draw_seed(rng)).encode())
-                rng = np.random.RandomState(int(seed))
+                seed = processes.from_first(
+                    lambda: draw_seed(rng), lambda seed: str(seed).encode(), int
+                )
+                rng = np.random.RandomState(seed)
         return X, sample_weight, rng, processes
 
     def _split(self, sample_weight, rng):

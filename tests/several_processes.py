@@ -9,7 +9,6 @@ import contextlib
 import io
 import os
 import pickle
-import re
 import signal
 import sys
 import time
@@ -31,7 +30,6 @@ from skvqdraw.training import loop
 from skvqdraw.training.distributed import find_processes
 from skvqdraw.training.state import network_arrays
 
-PAGE = Path(__file__).parents[1] / "docs" / "several-processes.md"
 X = load_digits_images().data
 CPU = torch.device("cpu")
 
@@ -85,6 +83,22 @@ class MovesRefiner(Refiner):
         return Moves(self.happens, n_features, n_stages, n_options)
 
 
+class UnlikeRefiner(MovesRefiner):
+    """Starts another way in each process, and drifts apart at every step."""
+
+    def build(self, n_features, n_stages, n_options):
+        network = super().build(n_features, n_stages, n_options)
+
+        def drift(network, arguments):
+            if network.training:
+                network.unused.data += rank()
+
+        network.register_forward_pre_hook(drift)
+        network.moves.data += 1e-2 * rank()
+        network.register_buffer("short", torch.tensor([rank(), 3], dtype=torch.int16))
+        return network
+
+
 WEIGHTED = {"sample_weight": np.arange(200) % 5 / 2.0}
 FITS = {  # name: parameters, rows, arguments of fit
     "fifty steps": (
@@ -110,6 +124,7 @@ FITS = {  # name: parameters, rows, arguments of fit
     "gradients cut": ({"gradient_decay": 1.0, "gradient_checkpointing": True}, 200, {}),
     "convolutions": ({"refiner": ConvRefiner((8, 8), n_channels=8), "max_steps": 5}, 200, {}),
     "weighted": ({}, 200, WEIGHTED),
+    "unlike processors": ({"refiner": UnlikeRefiner()}, 200, {}),
     "early stopping": (
         {
             "early_stopping": True,
@@ -235,6 +250,14 @@ def other_parameters():
     return failure(lambda: make_estimator(n_stages=4 + rank()).fit(X[:200]))
 
 
+def other_moments():
+    """Process 0 goes on with its estimator, the other one with what it has read from a file."""
+    vq = make_estimator(precision="float32").partial_fit(X[:200])
+    if rank():
+        del vq._partial_fit_state
+    return failure(lambda: vq.partial_fit(X[:200]))
+
+
 def missing_directory():
     path = None if rank() else "no/such/directory/fit.ckpt"
     return failure(lambda: make_estimator(checkpoint=path).fit(X[:200]))
@@ -269,6 +292,7 @@ def cases(folder):
         diverge_at_the_end,
         other_rows,
         other_parameters,
+        other_moments,
         missing_directory,
     ):
         yield case.__name__, case
@@ -276,25 +300,11 @@ def cases(folder):
     yield "not killed", lambda: survive(folder, None)
 
 
-def run_page():
-    """Run the program of the page about several processes, in the present directory."""
-    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    exec(compile(program, "train.py", "exec"), {"__name__": "__main__"})
-
-
 def main(folder):
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it ignored
     os.chdir(folder)
-    if attempt == 0:
-        run_page()
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store{attempt}",
-        rank=int(os.environ["RANK"]),
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
     todo = cases(folder) if attempt == 0 else []
     results = {}
     for name, case in [*todo, ("killed", lambda: survive(folder, attempt))]:

@@ -18,12 +18,19 @@ from torch import distributed
 def find_processes(device):
     """Return the processes that train together on devices such as this: a group, or one alone."""
     if (
-        distributed.is_available()
-        and distributed.is_initialized()
-        and distributed.get_world_size() > 1
+        not distributed.is_available()
+        or not distributed.is_initialized()
+        or distributed.get_world_size() == 1
     ):
-        return Group(device)
-    return Alone()
+        return Alone()
+    backends = distributed.get_backend_config()
+    if f"{device.type}:" not in backends:
+        raise ValueError(
+            f"the processes of this fit cannot exchange what is on device {str(device)!r}: "
+            f"init_process_group was given {backends!r}. Give it a backend for "
+            f"{device.type!r}, or set device='cpu'."
+        )
+    return Group(device)
 
 
 class Alone:
@@ -35,19 +42,16 @@ class Alone:
         """Return this process's part of an array; the parts of all processes make the whole."""
         return rows
 
-    def from_first(self, make):
-        """Return the bytes that `make()` returns in process 0, where alone it is called.
+    def from_first(self, make, pack, unpack):
+        """Return what `make()` returns in process 0, where alone it is called.
 
-        If it raises there, it does in every process.
+        It travels as the bytes that `pack` makes of it. If it raises there, it does in every
+        process.
         """
         return make()
 
     def copy_from_first(self, tensors):
         """Overwrite tensors with those of process 0."""
-
-    def first_problem(self, problem):
-        """Return the problem of the lowest process that has one, else an empty text."""
-        return problem
 
     def sum(self, values):
         """Return the sums of numbers over all processes, as a float64 array."""
@@ -88,11 +92,12 @@ class Group(Alone):
     def share(self, rows):
         return np.array_split(rows, self.size)[self.rank]
 
-    def from_first(self, make):
-        message, error = b"", None
+    def from_first(self, make, pack, unpack):
+        message, made, error = b"", None, None
         if self.rank == 0:
             try:
-                message = b"+" + make()
+                made = make()
+                message = b"+" + pack(made)
             except Exception as caught:
                 message, error = f"-{type(caught).__name__}: {caught}".encode(), caught
         message = self._broadcast(message, 0)
@@ -100,15 +105,17 @@ class Group(Alone):
             raise error
         if message.startswith(b"-"):
             raise RuntimeError(f"process 0 of this fit raised {message[1:].decode()}")
-        return message[1:]
+        return made if self.rank == 0 else unpack(message[1:])
 
     def copy_from_first(self, tensors):
         for tensor in tensors:
             dense = tensor.detach().to(self._device).contiguous()
-            self._send_from(0, dense)
+            # As bytes: gloo knows few dtypes.
+            self._send_from(0, dense.reshape(-1).view(torch.uint8))
             tensor.detach().copy_(dense)
 
     def first_problem(self, problem):
+        """Return the problem of the lowest process that has one, else an empty text."""
         lowest = self._numbers([self.rank if problem else self.size])
         self._reduce(lowest, "MIN")
         source = int(lowest)
@@ -124,9 +131,9 @@ class Group(Alone):
     def sum_with_gradients(self, parameters, tensors):
         parameters = [p for p in parameters if p.requires_grad and p.numel()]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        present = torch.tensor(
-            [p.grad is not None for p in parameters], dtype=torch.float32, device=self._device
-        )
+        present = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32)
+        # A tensor made on a GPU at once would have to wait for all that it is doing.
+        present = present.to(self._device, non_blocking=True)
         summed = [*gradients, *tensors, present]
         flat = torch.cat([tensor.detach().flatten().float() for tensor in summed])
         self._reduce(flat)
@@ -152,7 +159,7 @@ class Group(Alone):
 
         def note(number, frame):
             self._interrupted = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # another ends it at once
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # another ends the process at once
 
         # Only the main thread can, and whoever has a handler of their own keeps it.
         listens = (
@@ -163,6 +170,8 @@ class Group(Alone):
             signal.signal(signal.SIGINT, note)
         try:
             yield
+            if self._interrupted:  # since they met last; what follows is the same in any case
+                raise KeyboardInterrupt
         finally:
             if listens:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
