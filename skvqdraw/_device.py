@@ -10,13 +10,17 @@ def resolve_device(device):
     if device == "auto":
         device = _best_device()
     try:
-        # That of a tensor: "cuda" comes with its number.
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
+        # That of a tensor: "cuda" comes with its number. What is on "meta" would be lost.
+        found = torch.empty(0, device=device).device
+        problem = "it holds no data" if found.type == "meta" else None
+    except (RuntimeError, AssertionError, ImportError) as error:
+        problem = str(error).splitlines()[0]
+    if problem:
         raise ValueError(
             f"device must be 'auto' or a device that PyTorch can use here, such as 'cpu', 'cuda' "
-            f"or 'cuda:1'; got {device!r} ({str(error).splitlines()[0]})."
-        ) from error
+            f"or 'cuda:1'; got {device!r} ({problem})."
+        )
+    return found
 
 
 def _best_device():

@@ -70,7 +70,7 @@ def test_a_budget_is_needed(X):
         VQDRAW(max_steps=None).fit(X)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2", "meta", "hpu"])
 def test_devices_that_are_not_there(X, device):
     with pytest.raises(ValueError, match=f"device must be 'auto' or .*got '{device}'"):
         make_estimator(device=device).fit(X)

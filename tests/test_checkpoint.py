@@ -227,6 +227,14 @@ def test_a_fit_that_diverges_takes_its_checkpoint_along(X, path):
     assert os.listdir(path.parent) == []
 
 
+def test_what_numpy_raises_is_no_divergence(two, X, path, crash):
+    """Under numpy.errstate(all="raise"), say."""
+    crash(4, FloatingPointError("underflow encountered in multiply"))
+    with pytest.raises(FloatingPointError, match="underflow"):
+        two.fit(X)
+    assert path.exists()
+
+
 def test_verbose_says_that_it_goes_on(X, path, crash, capsys):
     vq = make_estimator(checkpoint=path, checkpoint_every=0, device="cpu")
     crash(12)
