@@ -9,6 +9,9 @@ from sklearn.base import BaseEstimator
 from ._sklearn import validate_params
 from .exceptions import FormatError
 
+# Refiners and lists in each other. What scikit-learn prints of nested ones may take time that grows
+# exponentially with their depth.
+_DEEPEST = 8
 # Keys of a record of a loss curve. Every record has the first.
 RECORD_KEYS = ("step", "seconds", "loss", "error", "entropy", "validation_error")
 
@@ -33,9 +36,13 @@ def to_json(name, value):
     )
 
 
-def from_json(value, specs):
+def from_json(value, specs, depth=0):
     """Return the parameter that `to_json` wrote; `specs` are the classes that it may name."""
+    if depth > _DEEPEST:
+        raise FormatError(f"refiners and lists are nested more than {_DEEPEST} deep")
     if isinstance(value, dict):
+        if not specs:
+            raise FormatError("a refiner is where none may be")
         check_keys("a refiner", value, {"class", "params"})
         name, params = value["class"], value["params"]
         if not isinstance(name, str) or name not in specs:
@@ -45,13 +52,13 @@ def from_json(value, specs):
             )
         if not isinstance(params, dict):
             raise FormatError(f"the parameters of {name} must be an object; they are {params!r}")
-        return make(specs[name], params, specs)
+        return make(specs[name], params, specs, depth + 1)
     if isinstance(value, list):
-        return tuple(from_json(item, specs) for item in value)
+        return tuple(from_json(item, specs, depth + 1) for item in value)
     return value
 
 
-def make(cls, params, specs):
+def make(cls, params, specs, depth=0):
     """Return an estimator or a specification with parameters out of JSON, checked.
 
     One that is not among them is younger than the file: its default is what older versions did.
@@ -62,7 +69,12 @@ def make(cls, params, specs):
             f"{cls.__name__} has no parameters {sorted(params.keys() - known.keys())}; install the "
             "newest skvqdraw"
         )
-    params = {name: from_json(value, specs) for name, value in params.items()}
+    # Of ours, one parameter alone may hold refiners; validation would print them elsewhere.
+    ours = cls.__module__.partition(".")[0] == __package__
+    params = {
+        name: from_json(value, {} if ours and name != "refiner" else specs, depth)
+        for name, value in params.items()
+    }
     try:
         made = cls(**params)
         validate_params(made)

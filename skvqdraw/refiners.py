@@ -17,6 +17,23 @@ from .nn.paper import ARCHITECTURES, PaperNetwork
 __all__ = ["ConvRefiner", "MLPRefiner", "PaperRefiner", "Refiner"]
 
 
+class _ImageShape(Interval):
+    """Constraint of two or three positive integers."""
+
+    def __init__(self):
+        super().__init__(Integral, 1, None, closed="left")
+
+    def is_satisfied_by(self, val):
+        return (
+            isinstance(val, (tuple, list))
+            and len(val) in (2, 3)
+            and all(super(_ImageShape, self).is_satisfied_by(n) for n in val)
+        )
+
+    def __str__(self):
+        return "(height, width) or (height, width, channels), positive integers"
+
+
 class Refiner(BaseEstimator):
     """Base class of refiner specifications.
 
@@ -235,6 +252,7 @@ class ConvRefiner(_FactoredRefiner):
     """
 
     _parameter_constraints: dict = {
+        "image_shape": [_ImageShape()],
         "n_channels": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 0, None, closed="left")],
         "downsampling": [Interval(Integral, 1, None, closed="left")],
@@ -304,6 +322,7 @@ class PaperRefiner(Refiner):
     """
 
     _parameter_constraints: dict = {
+        "image_shape": [_ImageShape(), None],
         "architecture": [StrOptions(set(ARCHITECTURES))],
         "segment_length": [Interval(Integral, 1, None, closed="left"), None],
     }
@@ -340,13 +359,7 @@ class PaperRefiner(Refiner):
 
 def _check_image_shape(image_shape, n_features, downsampling):
     """Return (height, width, channels), or say what does not fit."""
-    shape = tuple(image_shape) if isinstance(image_shape, (tuple, list)) else ()
-    if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n > 0 for n in shape):
-        raise ValueError(
-            "image_shape must be (height, width) or (height, width, channels), positive "
-            f"integers; got {image_shape!r}."
-        )
-    height, width, channels = shape if len(shape) == 3 else (*shape, 1)
+    height, width, channels = image_shape if len(image_shape) == 3 else (*image_shape, 1)
     if height * width * channels != n_features:
         raise ValueError(
             f"image_shape={image_shape} has {height * width * channels} values; X has "

@@ -21,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 
 import skvqdraw
 from skvqdraw.exceptions import FormatError
@@ -146,6 +147,15 @@ ANYWHERE = [
 
 # ---- What a file says ---------------------------------------------------------------------------
 
+
+def chain(n):
+    """Return a refiner in a refiner, and so on."""
+    value = [4, 4]
+    for _ in range(n):
+        value = {"class": "ConvRefiner", "params": {"image_shape": value}}
+    return value
+
+
 VALUES = [
     *(0, 1, -1, 2, 3, 7, 255, 65_535, 65_536, 65_537, 2**31, 2**32, 2**63, 2**64, 10**9, 10**30),
     *(10**400, 0.5, -0.5, 1.0, 1e-300, 1e300, 3.7e38, float("nan"), float("inf"), True, False),
@@ -157,6 +167,7 @@ VALUES = [
     {"class": "ConvRefiner", "params": {"image_shape": [4, 4], "downsampling": 1}},
     {"class": "MLPRefiner", "params": {"hidden_size": 10**9, "n_blocks": 10**9}},
     {"class": "MLPRefiner", "params": {"n_blocks": 10**9}},
+    *(chain(4), chain(12), chain(100), json.loads("[" * 300 + "]" * 300)),
 ]
 KEYS = ["class", "params", "n_stages", "refiner_", "codebooks_", "network.table", "loss_curve_", ""]
 
@@ -375,11 +386,12 @@ def run_case(number, X, saved, path, memory):
 
 
 def check(model, X):
-    """Assert that a model codes, once parameters that may be valid and absurd are set."""
+    """Assert that a model prints, copies and codes, once parameters that may be valid and absurd are set."""
     if isinstance(model, skvqdraw.VQDRAW):
         model.set_params(beam_size=1, round_beam_size=2, device="cpu", precision="float32")
     else:
         model.set_params(beam_size=1, loss="squared_error")
+    assert repr(clone(model)) == repr(model)
     n_stages, n_options = model.code_usage_.shape
     rows = np.resize(X, (4, model.n_features_in_))
     # Numbers may be finite and still too large; rows have no names.

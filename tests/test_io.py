@@ -19,6 +19,7 @@ import safetensors.numpy
 import skops.io
 import torch
 from conftest import assert_same_model, make_estimator
+from sklearn.base import clone
 
 import skvqdraw
 from skvqdraw import io
@@ -266,6 +267,21 @@ def test_refiners_made_of_refiners(X, tmp_path):
     assert repr(back.refiner_) == repr(vq.refiner_)
 
 
+def test_refiners_of_users_nest_to_a_bound(X, tmp_path):
+    vq = make_estimator(refiner=Stack()).fit(X)
+    for depth in (8, 9):
+        deep = 1.0
+        for _ in range(depth):
+            deep = {"class": "Stack", "params": {"size": deep}}
+        path = rewritten(vq, tmp_path, setting("params", "refiner", deep))
+        if depth == 8:
+            model = skvqdraw.load(path, allow=[Stack])
+            assert repr(clone(model)) == repr(model)
+        else:
+            with pytest.raises(FormatError, match="nested more than 8 deep"):
+                skvqdraw.load(path, allow=[Stack])
+
+
 def test_a_random_state_instance_cannot_be_saved(X, tmp_path):
     vq = make_estimator(random_state=np.random.RandomState(0)).fit(X)
     with pytest.raises(TypeError, match="random_state must be None, .*got RandomState.*set_params"):
@@ -360,6 +376,22 @@ def test_parameters_younger_than_a_file_have_their_defaults(fitted, X, tmp_path)
     assert_same_model(fitted, skvqdraw.load(path), X)
 
 
+def chain(n):
+    """Return a refiner in a refiner, and so on, which takes long to print."""
+    value = [8, 8]
+    for _ in range(n):
+        value = {"class": "ConvRefiner", "params": {"image_shape": value}}
+    return value
+
+
+def nested(depth):
+    return [nested(depth - 1)] if depth else 8
+
+
+def paper(image_shape):
+    return {"class": "PaperRefiner", "params": {"image_shape": image_shape}}
+
+
 LIES = {
     "newer": (lambda t, a: t.update(format_version=3), "format version 3, and 2 is the one that"),
     "first": (lambda t, a: t.update(format_version=1), "format version 1, .*newest skvqdraw"),
@@ -392,6 +424,16 @@ LIES = {
     "refiner lacks": (
         setting("params", "refiner", {"class": "ConvRefiner", "params": {}}),
         "ConvRefiner cannot be made: .*missing .*image_shape",
+    ),
+    "refiner in a refiner": (
+        setting("params", "refiner", chain(12)),
+        "a refiner is where none may be",
+    ),
+    "refiner for a number": (setting("params", "n_stages", chain(12)), "a refiner is where none"),
+    "deep": (setting("params", "refiner", paper(nested(400))), "nested more than 8 deep"),
+    "image_shape": (
+        setting("params", "refiner", paper(nested(3))),
+        "'image_shape' parameter of PaperRefiner must be .*Got",
     ),
     "refiner_": (setting("fitted", "refiner_", None), "refiner_ must be a refiner; it is None"),
     "refiner_'s range": (of_refiner(hidden_size=0), "'hidden_size' parameter of MLPRefiner must"),

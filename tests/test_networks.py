@@ -222,8 +222,10 @@ def test_refiners_are_specifications(refiner):
     [
         (ConvRefiner((4, 4)), r"image_shape=\(4, 4\) has 16 values; X has 32 features"),
         (ConvRefiner((2, 16)), r"must be multiples of 4, .*choose another downsampling"),
-        (ConvRefiner((32,)), r"\(height, width\) or \(height, width, channels\).*got \(32,\)"),
-        (ConvRefiner(32), "image_shape must be .*got 32"),
+        (ConvRefiner((32,)), r"\(height, width\) or \(height, width, channels\).*Got \(32,\)"),
+        (ConvRefiner(32), "'image_shape' parameter of ConvRefiner must be .*Got 32"),
+        (ConvRefiner((4, (8,))), "positive integers"),
+        (PaperRefiner((4, 8, 1, 1)), "channels., positive integers or None. Got"),
         (ConvRefiner((-4, -8)), "positive integers"),
         (ConvRefiner((4, 8), n_channels=0), r"'n_channels' parameter of ConvRefiner must be"),
         (MLPRefiner(hidden_size=0), r"must be an int in the range \[1, inf\). Got 0 instead"),
