@@ -96,7 +96,7 @@ def read_header(file, n_bytes):
     position = 0
     for name, place in places.items():
         if place.start != position:
-            raise FormatError(f"{name} must start at byte {position}, not {place.start}")
+            raise FormatError(f"{name!r} must start at byte {position}, not {place.start}")
         position = place.stop
     if position != n_bytes - n_header:
         raise FormatError(
@@ -112,10 +112,10 @@ def read_array(file, name, place):
     array = np.empty(place.shape, stored)
     raw = array.reshape(-1).view(np.uint8)
     if file.readinto(raw) != raw.size:
-        raise FormatError(f"it ends within {name}")
+        raise FormatError(f"it ends within {name!r}")
     if place.dtype == bool:
         if array.max(initial=0) > 1:
-            raise FormatError(f"{name} must hold truth values, bytes 0 and 1")
+            raise FormatError(f"{name!r} must hold truth values, bytes 0 and 1")
         return array.view(bool), raw
     return array.astype(place.dtype.newbyteorder("="), copy=False), raw
 
@@ -138,20 +138,24 @@ def parse_json(text):
 def _place(name, said, n_bytes):
     """Return what the header says of one array, checked."""
     if not isinstance(said, dict) or said.keys() != {"dtype", "shape", "data_offsets"}:
-        raise FormatError(f"{name} must have dtype, shape and data_offsets, and no more")
+        raise FormatError(f"{name!r} must have dtype, shape and data_offsets, and no more")
     dtype, shape, offsets = said["dtype"], said["shape"], said["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise FormatError(f"the dtype of {name} must be one of {', '.join(_DTYPES)}")
+        raise FormatError(f"the dtype of {name!r} must be one of {', '.join(_DTYPES)}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(numbers, list) or len(numbers) > _MAX_AXES:
-            raise FormatError(f"{what} of {name} must be a list of at most {_MAX_AXES} integers")
+            raise FormatError(f"{what} of {name!r} must be a list of at most {_MAX_AXES} integers")
         if not all(type(n) is int and 0 <= n <= n_bytes for n in numbers):
             raise FormatError(
-                f"{what} of {name} must be integers from 0 to {n_bytes}, what is in the file"
+                f"{what} of {name!r} must be integers from 0 to {n_bytes}, what is in the file"
             )
-    size = math.prod(shape) * _DTYPES[dtype].itemsize
+    itemsize = _DTYPES[dtype].itemsize
+    # numpy makes no array, not even an empty one, whose other dimensions are too many.
+    if math.prod(n for n in shape if n) * itemsize > np.iinfo(np.intp).max:
+        raise FormatError(f"shape of {name!r} is too large")
+    size = math.prod(shape) * itemsize
     if len(offsets) != 2 or offsets[1] - offsets[0] != size:
-        raise FormatError(f"data_offsets of {name} must be {size} bytes apart, for its shape")
+        raise FormatError(f"data_offsets of {name!r} must be {size} bytes apart, for its shape")
     return Place(_DTYPES[dtype], tuple(shape), *offsets)
 
 
