@@ -341,8 +341,8 @@ class _Progress:
         self.bar.close()
 
 
-def build_network(refiner, n_features, n_stages, n_options, *, seed):
-    """Build a network without reading or seeding the global random stream, and check it."""
+def build_network(refiner, n_features, n_stages, n_options, *, seed, try_out=True):
+    """Build a network without reading or seeding the global random stream, and try it out."""
     with _global_stream, torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: it would seed every GPU as well, which fork_rng does not undo.
         torch.default_generator.manual_seed(seed)
@@ -352,6 +352,8 @@ def build_network(refiner, n_features, n_stages, n_options, *, seed):
             raise TypeError(
                 f"{maker}.build must return a torch.nn.Module; got {type(network).__name__}."
             )
+        if not try_out:
+            return network.eval()
         with torch.inference_mode():
             x_ND = torch.zeros(1, n_features)
             a_round = network.eval()(x_ND, 0)

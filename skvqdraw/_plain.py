@@ -117,11 +117,18 @@ def check_curve_keys(keys):
     return keys
 
 
-def curve_from_arrays(keys, values_RC, known_RC):
-    """Return the records that `curve_to_arrays` took apart."""
-    step_R = values_RC[:, keys.index("step")]
+def check_curve(keys, values_RC, known_RC):
+    """Check the arrays of `curve_to_arrays`."""
+    step = keys.index("step")
+    step_R = values_RC[:, step]
     if not (np.isfinite(step_R).all() and (step_R == np.floor(step_R)).all()):
         raise FormatError("the steps of loss_curve_ must be integers")
+    if known_RC.max(initial=0) > 1 or not known_RC[:, step].all():
+        raise FormatError("loss_curve_.known must be 0 or 1, and 1 for each step")
+
+
+def curve_from_arrays(keys, values_RC, known_RC):
+    """Return the records that `curve_to_arrays` took apart."""
     return [
         {
             key: int(value) if key == "step" else value

@@ -33,6 +33,7 @@ from ._cluster_boosting import ClusterBoosting
 from ._files import open_regular, write_atomically
 from ._fitting import build_network
 from ._plain import (
+    check_curve,
     check_curve_keys,
     check_keys,
     curve_from_arrays,
@@ -76,7 +77,7 @@ _SMALL = {
     ClusterBoosting: {"n_features_in_": _COUNT, "n_iter_": _COUNT},
     VQDRAW: {
         "n_features_in_": _COUNT,
-        "n_steps_": _COUNT,
+        "n_steps_": Interval(Integral, 0, 2**53, closed="both"),  # exact as a float, too
         "scale_": Interval(Real, 0, None, closed="neither"),
     },
 }
@@ -97,6 +98,7 @@ _NAMES = {"feature_names_in_": ("B", ("uint8",))}
 _NOT_SAVED = {"checkpoint"}
 # More could cost memory out of proportion to the file before it is seen to be wrong.
 _MOST_STAGES = 2**16
+_MOST_RECORDS = 2**17
 
 
 def save(estimator, path):
@@ -107,6 +109,8 @@ def save(estimator, path):
             f"only {', '.join(_ESTIMATORS)} can be saved, not subclasses, which load would not "
             f"know; got {cls.__name__}. Use pickle or joblib."
         )
+    found = [*_classes_in(estimator), *_classes_in(getattr(estimator, "refiner_", None))]
+    specs = _by_name(found)
     params = estimator.get_params(deep=False)
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     fitted = {name: getattr(estimator, name) for name in _SMALL[cls]}
@@ -135,9 +139,8 @@ def save(estimator, path):
     header, *pieces = serialise(arrays, json.dumps(text))
     try:
         n_bytes = len(header) + sum(piece.size for piece in pieces)
-        specs = [*_classes_in(estimator), *_classes_in(getattr(estimator, "refiner_", None))]
-        _check_header(BytesIO(header), n_bytes, {spec.__name__: spec for spec in specs})
-        _check_numbers(arrays)
+        _check_header(BytesIO(header), n_bytes, specs)
+        _check_numbers(arrays, fitted)
     except FormatError as error:
         raise ValueError(f"this {cls.__name__} cannot be saved: {error}.") from error
     hashed = hashlib.sha256(header)
@@ -173,6 +176,8 @@ def load(path, *, allow=()):
         If the file is not a model that this version reads, with what is wrong in it.
     OSError
         If there is no such file, or it cannot be read.
+    ValueError
+        If two classes in `allow` have one name, or one has that of a refiner of this library.
 
     Examples
     --------
@@ -188,7 +193,7 @@ def load(path, *, allow=()):
     """
     if not isinstance(allow, Sequence) or not all(isinstance(cls, type) for cls in allow):
         raise TypeError(f"allow must be a list of refiner classes; got {allow!r}.")
-    specs = {**_REFINERS, **{cls.__name__: cls for cls in allow}}
+    specs = _by_name(allow)
     try:
         with open_regular(path) as file:
             return _load(file, specs)
@@ -203,16 +208,18 @@ def _load(file, specs):
     n_bytes = os.fstat(file.fileno()).st_size
     header, text, places, estimator = _check_header(file, n_bytes, specs)
     arrays = _read_arrays(file, header, text["sha256"], places)
-    _check_numbers(arrays)
+    _check_numbers(arrays, text["fitted"])
     for name in _ARRAYS[type(estimator)]:
         setattr(estimator, name, arrays.pop(name))
-    if "feature_names_in_" in arrays:
-        names = arrays.pop("feature_names_in_")
-        estimator.feature_names_in_ = names_from_array(names, estimator.n_features_in_)
+    names = arrays.pop("feature_names_in_", None)
     if isinstance(estimator, VQDRAW):
         curve = [arrays.pop(name) for name in _CURVE]
-        estimator.loss_curve_ = curve_from_arrays(text["fitted"]["loss_curve_"], *curve)
         estimator.network_ = _network(estimator, arrays, places)
+    # Last, when little can be refused any more: Python's objects take much more than their bytes.
+    if names is not None:
+        estimator.feature_names_in_ = names_from_array(names, estimator.n_features_in_)
+    if isinstance(estimator, VQDRAW):
+        estimator.loss_curve_ = curve_from_arrays(text["fitted"]["loss_curve_"], *curve)
     return estimator
 
 
@@ -285,6 +292,8 @@ def _check_arrays(wanted, sizes, places):
             f"it must have 1 to {_MOST_STAGES} stages, at least 2 options and 1 feature; it has "
             f"{S}, {K} and {D}"
         )
+    if sizes.get("R", 0) > _MOST_RECORDS:
+        raise FormatError(f"loss_curve_ may have {_MOST_RECORDS} records; it has {sizes['R']}")
 
 
 class _Counted(TorchFunctionMode):
@@ -328,7 +337,7 @@ def _compare(network, places):
     for name in wanted | found:
         if wanted.get(name) != found.get(name):
             raise FormatError(
-                f"{name} must be {wanted.get(name, 'absent')}, by refiner_; it is "
+                f"{name!r} must be {wanted.get(name, 'absent')}, by refiner_; it is "
                 f"{found.get(name, 'absent')}"
             )
 
@@ -347,21 +356,27 @@ def _read_arrays(file, header, digest, places):
     return arrays
 
 
-def _check_numbers(arrays):
+def _check_numbers(arrays, fitted):
     for name, array in arrays.items():
         # A loss curve may tell of an error that was infinite, between others that were not.
         if array.dtype.kind == "f" and name != "loss_curve_" and not np.isfinite(array).all():
-            raise FormatError(f"{name} has numbers that are infinite or NaN")
+            raise FormatError(f"{name!r} has numbers that are infinite or NaN")
     usage_SK = arrays["code_usage_"]
     if usage_SK.min() < 0 or usage_SK.max() > 1:
         raise FormatError("code_usage_ must be shares, from 0 to 1")
+    if "loss_curve_" in fitted:
+        check_curve(fitted["loss_curve_"], *(arrays[name] for name in _CURVE))
 
 
 def _network(estimator, arrays, places):
     """Return the network of an estimator that has all else."""
     try:
         network = build_network(
-            estimator.refiner_, estimator.n_features_in_, *estimator.code_usage_.shape, seed=0
+            estimator.refiner_,
+            estimator.n_features_in_,
+            *estimator.code_usage_.shape,
+            seed=0,
+            try_out=type(estimator.refiner_) not in _REFINERS.values(),
         )
     except MemoryError:
         raise
@@ -372,6 +387,18 @@ def _network(estimator, arrays, places):
         network, {name.removeprefix("network."): array for name, array in arrays.items()}
     )
     return network
+
+
+def _by_name(classes):
+    """Return our refiners and others by their names, which are all that a file says of them."""
+    specs = dict(_REFINERS)
+    for cls in classes:
+        if specs.setdefault(cls.__name__, cls) is not cls:
+            raise ValueError(
+                f"two classes of refiners are called {cls.__name__}: {specs[cls.__name__]} and "
+                f"{cls}. A file could not tell them apart; rename yours."
+            )
+    return specs
 
 
 def _classes_in(value):

@@ -267,6 +267,40 @@ def test_refiners_made_of_refiners(X, tmp_path):
     assert repr(back.refiner_) == repr(vq.refiner_)
 
 
+def class_called(name, base=FixedMoves):
+    return type(name, (base,), {"__init__": base.__init__})
+
+
+def test_classes_of_one_name_are_not_mixed_up(X, tmp_path):
+    """A file says their names alone."""
+    path = tmp_path / "model.safetensors"
+    ours, other = class_called("MLPRefiner", MLPRefiner), class_called("FixedMoves")
+    message = "two classes of refiners are called {}: .* and .*rename yours"
+    for name, refiner in (
+        ("MLPRefiner", ours(4, basis_size=2)),
+        ("FixedMoves", Stack(0.5, (FixedMoves(), other()))),
+    ):
+        vq = make_estimator(refiner=refiner, max_steps=1).fit(X)
+        with pytest.raises(ValueError, match=message.format(name)):
+            vq.save(path)
+    assert not path.exists()
+    make_estimator(refiner=FixedMoves(), max_steps=1).fit(X).save(path)
+    for name, allow in (("MLPRefiner", [ours]), ("FixedMoves", [FixedMoves, other])):
+        with pytest.raises(ValueError, match=message.format(name)):
+            skvqdraw.load(path, allow=allow)
+    skvqdraw.load(path, allow=[FixedMoves, FixedMoves])
+
+
+def test_our_networks_are_not_evaluated_to_load_them(fitted, X, tmp_path, monkeypatch):
+    def forward(self, x, stage):
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fitted.network_), "forward", forward)
+        back = through_a_file(fitted, tmp_path)
+    assert_same_model(fitted, back, X)
+
+
 def test_refiners_of_users_nest_to_a_bound(X, tmp_path):
     vq = make_estimator(refiner=Stack()).fit(X)
     for depth in (8, 9):
@@ -296,7 +330,7 @@ def test_a_random_state_instance_cannot_be_saved(X, tmp_path):
         (lambda vq: vq.set_params(tol=float("nan")), "NaN is not a finite number"),
         (lambda vq: vq.set_params(refiner=MLPRefiner(0)), "'hidden_size' parameter of MLPRefiner"),
         (lambda vq: vq.network_.double(), "must be .'float32', .*it is .'float64'"),
-        (lambda vq: vq.mean_.fill(np.nan), "mean_ has numbers that are infinite or NaN"),
+        (lambda vq: vq.mean_.fill(np.nan), "'mean_' has numbers that are infinite or NaN"),
     ],
 )
 def test_what_load_would_refuse_is_not_saved(fitted, tmp_path, spoil, message):
@@ -388,6 +422,34 @@ def nested(depth):
     return [nested(depth - 1)] if depth else 8
 
 
+def records(n, step=1):
+    """Return a change of the loss curve to `n` records of a step."""
+    return lambda text, arrays: (
+        text["fitted"].update(loss_curve_=["step"]),
+        arrays.update({"loss_curve_": np.full((n, 1), step, float)}),
+        arrays.update({"loss_curve_.known": np.ones((n, 1), np.uint8)}),
+    )
+
+
+def two_million_names(text, arrays):
+    """Change a model of one stage and basis vector; its last check refuses the step."""
+    D = 2_000_000
+    text["fitted"]["n_features_in_"] = D
+    text["fitted"]["refiner_"] = {"class": "MLPRefiner", "params": {"basis_size": 1}}
+    records(1, 0.5)(text, arrays)
+    for name in [name for name in arrays if name.startswith("network.")]:
+        arrays.pop(name)
+    arrays.update(
+        {
+            "mean_": np.zeros(D, np.float32),
+            "code_usage_": np.full((1, 2), 0.5),
+            "network.table": np.zeros((2, D), np.float32),
+            "network.mixing": np.zeros((0, 2, 1), np.float32),
+            "feature_names_in_": np.frombuffer(b"\0".join([b"ab"] * D), np.uint8),
+        }
+    )
+
+
 def paper(image_shape):
     return {"class": "PaperRefiner", "params": {"image_shape": image_shape}}
 
@@ -459,22 +521,32 @@ LIES = {
     "usage": (setting("arrays", "code_usage_", np.full((4, 8), 1.5)), "code_usage_ must be shares"),
     "one option": (setting("arrays", "code_usage_", np.ones((4, 1))), "at least 2 options"),
     "no stage": (setting("arrays", "code_usage_", np.ones((0, 8))), "1 to 65536 stages"),
-    "stages": (setting("arrays", "code_usage_", np.ones((3, 8))), r"mixing must be .*\(2, 8, 4\)"),
+    "stages": (setting("arrays", "code_usage_", np.ones((3, 8))), r"mixing' must be .*\(2, 8, 4\)"),
     "lacks mixing": (
         lambda t, a: a.pop("network.mixing"),
         "fewer arrays than the network of refiner_",
     ),
-    "extra": (setting("arrays", "extra", np.ones(1)), "extra must be absent, by refiner_"),
+    "extra": (setting("arrays", "extra", np.ones(1)), "'extra' must be absent, by refiner_"),
     "renamed": (
         lambda t, a: a.update({"network.mix": a.pop("network.mixing")}),
-        "network.mixing must be .*; it is absent",
+        "'network.mixing' must be .*; it is absent",
     ),
     "float64": (
         lambda t, a: a.update({"network.table": a["network.table"].astype(float)}),
-        "network.table must be .'float32', .*it is .'float64'",
+        "'network.table' must be .'float32', .*it is .'float64'",
     ),
-    "NaN": (lambda t, a: a["network.table"].fill(np.nan), "network.table has numbers that are inf"),
+    "NaN": (
+        lambda t, a: a["network.table"].fill(np.nan),
+        "'network.table' has numbers that are inf",
+    ),
     "steps": (lambda t, a: a["loss_curve_"].fill(0.5), "steps of loss_curve_ must be integers"),
+    "step unknown": (
+        lambda t, a: a["loss_curve_.known"].fill(0),
+        "known must be 0 or 1, and 1 for each step",
+    ),
+    "known": (lambda t, a: a["loss_curve_.known"].fill(2), "known must be 0 or 1"),
+    "n_steps_ beyond floats": (setting("fitted", "n_steps_", 2**53 + 1), "n_steps_ must be an int"),
+    "records": (records(2**17 + 1), "loss_curve_ may have 131072 records; it has 131073"),
     "names": (
         setting("arrays", "feature_names_in_", np.zeros(3, dtype=np.uint8)),
         "must be 64 names; they are 4",
@@ -562,6 +634,7 @@ HUGE = {
         a.update(code_usage_=np.zeros((65_536, 8))),
     ),
     "names": lambda t, a: a.update(feature_names_in_=np.zeros(30_000_000, dtype=np.uint8)),
+    "names, then steps": two_million_names,
     "arrays": lambda t, a: a.update({f"network.{i}": np.zeros(0) for i in range(13_000)}),
     "nested": setting("params", "refiner", [[[]]] * 100_000),
 }
