@@ -8,6 +8,7 @@ which parameters make two fits the same, and how a fit stops early.
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -22,7 +23,8 @@ import safetensors.numpy
 import torch
 
 from ._device import is_out_of_memory
-from ._files import remove_temporaries, write_atomically
+from ._files import open_regular, remove_temporaries, write_atomically
+from ._plain import RECORD_KEYS
 from .exceptions import FormatError
 from .training.state import (
     Totals,
@@ -52,6 +54,8 @@ _VALUES = {
     "reference": float,
     "n_bad": int,
 }
+# More is no count of steps, and would take for ever to go through the order of rows.
+_MOST_STEPS = 2**53
 # What may change while a fit goes on: where and in how many parts it is computed, what it says, and
 # what is done with its result. Of `warm_start`, the model that the fit goes on from is compared.
 _FREE_PARAMETERS = {
@@ -126,22 +130,42 @@ def restore(fit, snapshot):
     """Bring a fit that has made no step yet, but for centre and scale, to a snapshot's state."""
     values, state, watch = snapshot.values, fit.state, fit.watch
     try:
+        _check_fit(fit, snapshot)
+        if best := snapshot.group("best"):  # whether they fit shows now, not at the end
+            load_network_arrays(state.network, best)
         load_network_arrays(state.network, snapshot.group("network"))
         load_optimizer_arrays(state.optimizer, snapshot.group("optimizer"))
         state.totals = Totals(fit.estimator.n_stages, fit.estimator.n_options, fit.device)
         state.totals.load_arrays(snapshot.group("totals"))
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
         raise FormatError(
-            f"the network in the checkpoint is not one that {fit.refiner} builds now: {error} "
+            f"what is in the checkpoint is not of a fit that {fit.refiner} makes now: {error} "
             "Delete the file to start again."
         ) from error
     state.totals.n_steps = values["steps_since_record"]
     state.step, state.first_step = values["step"], values["first_step"]
     state.start_up_seconds = values["start_up_seconds"]
     watch.best_error, watch.reference = values["best_error"], values["reference"]
-    watch.n_bad, watch.best_arrays = values["n_bad"], snapshot.group("best") or None
+    watch.n_bad, watch.best_arrays = values["n_bad"], best or None
     fit.loss_curve, fit.order_seed = values["loss_curve"], values["order_seed"]
     fit.started -= values["seconds"]
+
+
+def _check_fit(fit, snapshot):
+    """Refuse a snapshot that is not of these rows and this budget."""
+    n_rows, n_features = fit.X.shape
+    mean_shape, rows = snapshot.arrays["mean"].shape, fit.validation_rows
+    if mean_shape != (n_features,):
+        raise ValueError(f"mean must be of shape {(n_features,)}; it is {mean_shape}.")
+    valid = rows is None
+    if fit.estimator.early_stopping:
+        valid = not valid and rows.ndim == 1 and rows.dtype.kind == "i"
+        valid = valid and ((rows >= 0) & (rows < n_rows)).all()
+    if not valid:
+        raise ValueError("validation_rows are not those of this fit.")
+    n_steps, most = snapshot.values["step"] - snapshot.values["first_step"], fit.estimator.max_steps
+    if most is not None and n_steps >= most:  # none is written after the last
+        raise ValueError(f"it has made {n_steps} steps of {most}.")
 
 
 class DivergenceError(FloatingPointError):
@@ -163,7 +187,7 @@ def checkpoint_of(estimator, X, sample_weight, processes, *, going_on):
             return None
         path = Path(estimator.checkpoint)
         stack.enter_context(_locked(path))
-        remove_temporaries(path)
+        remove_temporaries(_at_end_of_links(path))
         identity = identity_of(estimator, X, sample_weight, going_on)
         checkpoint = Checkpoint(path, estimator.checkpoint_every, identity)
         return checkpoint.read()
@@ -200,7 +224,7 @@ class Checkpoint:
     Parameters
     ----------
     path : Path
-        The file; the one before it is called ``.previous`` in addition.
+        The file, or a link to it; the one before it is called ``.previous`` in addition.
     every : float
         Seconds from one writing to the next.
     identity : dict
@@ -208,8 +232,9 @@ class Checkpoint:
     """
 
     def __init__(self, path, every, identity):
-        self.path = path
-        self.previous = path.with_name(f"{path.name}.previous")
+        self.named = os.fspath(path)
+        self.path = _at_end_of_links(path)
+        self.previous = self.path.with_name(f"{self.path.name}.previous")
         self.every = every
         self.identity = json.loads(json.dumps(identity))  # as it comes back from a file
         self.written = time.monotonic()
@@ -244,7 +269,7 @@ class Checkpoint:
         ]
         if differences:
             raise ValueError(
-                f"checkpoint={os.fspath(self.path)!r} is of another fit: {'; '.join(differences)}. "
+                f"checkpoint={self.named!r} is of another fit: {'; '.join(differences)}. "
                 "Set it back to go on with that fit, or delete the file to start this one."
             )
 
@@ -261,7 +286,7 @@ class Checkpoint:
             if not (isinstance(error, OSError) or is_out_of_memory(error)):
                 raise
             warnings.warn(
-                f"checkpoint={os.fspath(self.path)!r} could not be written "
+                f"checkpoint={self.named!r} could not be written "
                 f"({getattr(error, 'strerror', None) or error}). Training goes on without it, and "
                 "another attempt follows.",
                 stacklevel=6,
@@ -275,7 +300,7 @@ class Checkpoint:
                 path.unlink(missing_ok=True)
         except OSError as error:
             warnings.warn(
-                f"checkpoint={os.fspath(self.path)!r} could not be removed ({error.strerror}). "
+                f"checkpoint={self.named!r} could not be removed ({error.strerror}). "
                 "Remove it before another fit.",
                 stacklevel=4,
             )
@@ -295,7 +320,7 @@ def _dump(identity, snapshot):
 def _load(path):
     """Return the header and the arrays of a file, or raise FormatError if it is damaged."""
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with open_regular(path), safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}
         text = metadata[_HEADER]
@@ -304,9 +329,7 @@ def _load(path):
         header = json.loads(text)
         version = header["format_version"]
         if version == _FORMAT_VERSION:
-            types = {name: type(value) for name, value in header["values"].items()}
-            if types != _VALUES:
-                raise ValueError(f"it holds {types}")
+            _check_contents(header, arrays)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FormatError(
             f"{os.fspath(path)!r} is damaged or not a checkpoint: {type(error).__name__}: {error}."
@@ -317,6 +340,42 @@ def _load(path):
             f"from {_FORMAT_VERSION}."
         )
     return header, arrays
+
+
+def _check_contents(header, arrays):
+    """Refuse what is in no checkpoint, whatever its fit."""
+    values, mean = header["values"], arrays["mean"]
+    if not (isinstance(values, dict) and isinstance(header["identity"], dict)):
+        raise ValueError("its values and identity must be objects")
+    types = {name: type(value) for name, value in values.items()}
+    if types != _VALUES:
+        raise ValueError(f"it holds {types}")
+    n_steps = values["step"] - values["first_step"]
+    rules = {
+        "step and first_step": 0 <= values["first_step"] <= values["step"] <= _MOST_STEPS,
+        "steps_since_record": 0 <= values["steps_since_record"] <= n_steps,
+        "n_bad": values["n_bad"] >= 0,
+        "order_seed": 0 <= values["order_seed"] < 2**32,
+        "scale": 0 < values["scale"] < math.inf,
+        "seconds": 0 <= values["seconds"] < math.inf,
+        "start_up_seconds": 0 <= values["start_up_seconds"] < math.inf,
+        "loss_curve": all(_is_record(record) for record in values["loss_curve"]),
+        "mean": mean.ndim == 1 and mean.dtype.kind == "f" and np.isfinite(mean).all(),
+    }
+    wrong = [name for name, fulfilled in rules.items() if not fulfilled]
+    if wrong:
+        raise ValueError(f"impossible are its {', '.join(wrong)}")
+
+
+def _is_record(record):
+    return (
+        isinstance(record, dict)
+        and "step" in record
+        and all(
+            key in RECORD_KEYS and type(value) is (int if key == "step" else float)
+            for key, value in record.items()
+        )
+    )
 
 
 def identity_of(estimator, X, sample_weight, going_on):
@@ -373,13 +432,21 @@ def _checksum(text, arrays):
     return checksum.hexdigest()
 
 
+def _at_end_of_links(path):
+    """Return where the file is: there it is renamed, locked and removed, and links stay."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def _locked(path):
-    """Hold a lock beside the path that the operating system drops with the process."""
-    lock_path = path.with_name(f"{path.name}.lock")
+    """Hold a lock beside the file that the operating system drops with the process."""
+    real_path = _at_end_of_links(path)
+    lock_path = real_path.with_name(f"{real_path.name}.lock")
     try:
         if path.is_dir():
             raise IsADirectoryError(None, "it is a directory")
+        with suppress(FileNotFoundError):
+            open_regular(path).close()
         descriptor = _lock(lock_path)
     except BlockingIOError:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from conftest import make_estimator
 from sklearn.base import clone
@@ -412,28 +414,71 @@ def rewrite(path, change):
     """Change the header of a checkpoint, and make it whole again."""
     header, arrays = _load(path)
     change(header, arrays)
-    snapshot = _checkpoint.Snapshot(header["values"], arrays)
-    path.write_bytes(_checkpoint._dump(header["identity"], snapshot))
+    text = json.dumps(header)
+    metadata = {"skvqdraw_checkpoint": text, "sha256": _checkpoint._checksum(text, arrays)}
+    path.write_bytes(safetensors.numpy.save(arrays, metadata))
+
+
+@pytest.mark.parametrize(
+    "rows", [None, np.array([0.0]), np.array([200]), np.array([-1]), np.array([[1]])]
+)
+def test_validation_rows_that_are_not_of_the_fit(X, two, path, crash, rows):
+    two.set_params(early_stopping=True)
+    path.unlink()
+    path.with_name("fit.ckpt.previous").unlink()
+    crash(3)
+    with pytest.raises(CrashError):
+        two.fit(X)
+    path.with_name("fit.ckpt.previous").unlink()
+    rewrite(
+        path,
+        lambda h, a: a.pop("validation_rows") if rows is None else a.update(validation_rows=rows),
+    )
+    with pytest.raises(FormatError, match="validation_rows are not those of this fit"):
+        two.fit(X)
+
+
+def of_values(**values):
+    return lambda header, arrays: header["values"].update(values)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h, a: a.pop("network.table"), "not one that MLPRefiner.* builds now.*table"),
-        (lambda h, a: a.update({"network.new": np.ones(2)}), "not one that .*new"),
+        (lambda h, a: a.pop("network.table"), "not of a fit that MLPRefiner.* makes now.*table"),
+        (lambda h, a: a.update({"network.new": np.ones(2)}), "not of a fit that .*new"),
         (lambda h, a: a.update({"optimizer.0.exp_avg": np.ones(1)}), r"has shape \(1,\)"),
         (lambda h, a: a.update({"optimizer.99.exp_avg": np.ones(1)}), "list index out of range"),
         (lambda h, a: a.pop("totals.objective"), "totals|objective"),
         (lambda h, a: h["values"].update(step="20"), "damaged or not a checkpoint"),
         (lambda h, a: h["values"].pop("scale"), "damaged or not a checkpoint"),
+        (lambda h, a: h.update(values=[]), "values and identity must be objects"),
+        (lambda h, a: h.update(identity=[]), "values and identity must be objects"),
+        (lambda h, a: h.pop("identity"), "damaged or not a checkpoint: KeyError: 'identity'"),
+        (lambda h, a: a.pop("mean"), "damaged or not a checkpoint: KeyError: 'mean'"),
+        (lambda h, a: a.update(mean=np.zeros(3)), r"mean must be of shape \(64,\); it is \(3,\)"),
+        (lambda h, a: a["mean"].fill(np.nan), "impossible are its mean"),
+        (lambda h, a: a.update(validation_rows=np.arange(3)), "validation_rows are not those"),
+        (lambda h, a: a.update({"best.table": np.ones(1)}), "not of a fit that .*best|table"),
+        (of_values(order_seed=-1), "impossible are its order_seed"),
+        (of_values(step=10**30), "impossible are its step and first_step"),
+        (of_values(step=30), "it has made 30 steps of 30"),
+        (of_values(first_step=21), "impossible are its step and first_step, steps_since_record"),
+        (of_values(steps_since_record=-1), "impossible are its steps_since_record"),
+        (of_values(scale=0.0), "impossible are its scale"),
+        (of_values(seconds=float("nan")), "impossible are its seconds"),
+        (of_values(loss_curve=[1]), "impossible are its loss_curve"),
+        (of_values(loss_curve=[{"step": "1"}]), "impossible are its loss_curve"),
     ],
 )
 def test_what_does_not_fit_is_refused(X, two, path, change, message):
     rewrite(path, change)
     path.with_name("fit.ckpt.previous").unlink()
+    content = path.read_bytes()
     with pytest.raises(FormatError, match=f"(?s){message}"):
         two.fit(X)
     assert not hasattr(two, "network_")
+    assert path.read_bytes() == content
 
 
 def test_another_format_version(X, two, path, monkeypatch):
@@ -533,6 +578,35 @@ def test_two_fits_on_one_path(X, two, path):
                 clone(two).fit(X)
     assert steps(path) == [20, 19]
     assert two.fit(X).n_steps_ == 30
+
+
+def test_a_link_stays_and_the_work_is_where_it_points(X, two, path, crash):
+    """Also of the lock: two links to one file are one path."""
+    links = path.parent / "links"
+    links.mkdir()
+    for name in ("one", "other"):
+        (links / name).symlink_to(path)
+    vq = clone(two).set_params(checkpoint=links / "one")
+    crash(3)
+    with pytest.raises(CrashError):
+        vq.fit(X)
+    assert steps(path) == [22, 21]
+    with (
+        _checkpoint._locked(links / "one"),
+        pytest.raises(ValueError, match="links/other' is in use by another fit"),
+    ):
+        clone(two).set_params(checkpoint=links / "other").fit(X)
+    assert_same_fit(vq.fit(X), make_estimator().fit(X), X)
+    assert sorted(os.listdir(path.parent)) == ["links"]
+    assert sorted(os.listdir(links)) == ["one", "other"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as POSIX has them")
+def test_a_pipe_is_not_waited_for(X, path):
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="fit.ckpt' cannot be written: not a regular file"):
+        make_estimator(checkpoint=path).fit(X)
+    assert path.is_fifo()
 
 
 def test_a_lock_that_was_removed_meanwhile_is_not_believed(tmp_path, monkeypatch):
