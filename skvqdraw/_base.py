@@ -300,7 +300,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Parameters
         ----------
         path : str or path-like
-            Where to; an existing file is replaced.
+            Where to; an existing file is replaced, and its permissions are kept.
 
         See Also
         --------

@@ -25,9 +25,10 @@ def open_regular(path):
 def write_atomically(path, *pieces):
     """Write pieces of bytes, one after the other, to `path`: temporary file, fsync, rename.
 
-    A symbolic link stays as it is, and the file that it points to is replaced.
+    A symbolic link stays as it is, and the file that it points to is replaced. Who may read that
+    one may read the new one.
     """
-    path = _target(path)
+    path = _target(os.fsdecode(path))
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
     try:
@@ -38,6 +39,8 @@ def write_atomically(path, *pieces):
         raise OSError(error.errno, what, folder) from error
     try:
         with file:
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
             for piece in pieces:
                 file.write(piece)
             file.flush()

@@ -51,6 +51,11 @@ def serialise(arrays, text):
     position = 0
     for name, array in arrays.items():
         dtype = array.dtype.newbyteorder("<")
+        if dtype not in _NAMES:
+            raise ValueError(
+                f"{name!r} is of dtype {dtype}, and a file may hold {', '.join(_DTYPES)}; store it "
+                "as float32, or use pickle or joblib."
+            )
         piece = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
         header[name] = {
             "dtype": _NAMES[dtype],

@@ -194,13 +194,14 @@ def load(path, *, allow=()):
     if not isinstance(allow, Sequence) or not all(isinstance(cls, type) for cls in allow):
         raise TypeError(f"allow must be a list of refiner classes; got {allow!r}.")
     specs = _by_name(allow)
+    path = os.fsdecode(path)
     try:
         with open_regular(path) as file:
             return _load(file, specs)
     except (FormatError, RecursionError) as error:
         reason = str(error)[:1000].rstrip(".")
         raise FormatError(
-            f"{os.fspath(path)} is not a model that skvqdraw {__version__} reads: {reason}."
+            f"{path} is not a model that skvqdraw {__version__} reads: {reason}."
         ) from error
 
 

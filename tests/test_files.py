@@ -67,6 +67,30 @@ def test_a_file_is_replaced_and_readable_as_the_umask_says(tmp_path, umask):
     assert mode(path) == 0o666 & ~umask
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    path = tmp_path / "model"
+    for permissions in (0o600, 0o640, 0o664, 0o400):
+        _files.write_atomically(path, b"old")
+        path.chmod(permissions)
+        _files.write_atomically(path, b"new")
+        assert mode(path) == permissions
+
+
+def test_a_file_is_never_open_to_more_than_it_was(tmp_path, monkeypatch):
+    """Nor is the temporary one, once something is in it."""
+    path = tmp_path / "model"
+    path.touch(0o600)
+    found = []
+    monkeypatch.setattr(os, "fsync", lambda d: found.append(stat.S_IMODE(os.fstat(d).st_mode)))
+    _files.write_atomically(path, b"new")
+    assert found[0] == 0o600
+
+
+def test_a_path_of_bytes(tmp_path):
+    _files.write_atomically(os.fsencode(tmp_path / "model"), b"new")
+    assert os.listdir(tmp_path) == ["model"]
+
+
 def test_a_link_stays_and_its_target_is_replaced(tmp_path):
     target, link = tmp_path / "model-7", tmp_path / "latest"
     link.symlink_to(target.name)

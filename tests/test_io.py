@@ -316,6 +316,44 @@ def test_refiners_of_users_nest_to_a_bound(X, tmp_path):
                 skvqdraw.load(path, allow=[Stack])
 
 
+class WithBuffer(FixedMoves):
+    """A refiner whose network has a buffer of some dtype."""
+
+    def __init__(self, dtype="float32"):
+        super().__init__()
+        self.dtype = dtype
+
+    def build(self, n_features, n_stages, n_options):
+        network = super().build(n_features, n_stages, n_options)
+        network.register_buffer("extra", torch.zeros(3, dtype=getattr(torch, self.dtype)))
+        return network
+
+
+def test_dtypes_of_networks_that_files_lack(X, tmp_path):
+    path = tmp_path / "model.safetensors"
+    vq = make_estimator(refiner=WithBuffer("complex64"), max_steps=2).fit(X)
+    with pytest.raises(ValueError, match="'network.extra' is of dtype complex64, and a file may"):
+        vq.save(path)
+    message = "'extra' of the network is of dtype torch.bfloat16, .* store it as float32"
+    vq.set_params(refiner=WithBuffer("bfloat16")).fit(X)
+    for call in (lambda: vq.save(path), lambda: pickle.dumps(vq)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(ValueError, match=message):
+        vq.set_params(checkpoint=path, checkpoint_every=0).fit(X)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_of_bytes(fitted, X, tmp_path):
+    path = os.fsencode(tmp_path / "model.safetensors")
+    fitted.save(path)
+    assert_same_model(fitted, skvqdraw.load(path), X)
+    for wrong in (3, None):
+        for call in (fitted.save, skvqdraw.load):
+            with pytest.raises(TypeError, match="expected str, bytes or os.PathLike"):
+                call(wrong)
+
+
 def test_a_random_state_instance_cannot_be_saved(X, tmp_path):
     vq = make_estimator(random_state=np.random.RandomState(0)).fit(X)
     with pytest.raises(TypeError, match="random_state must be None, .*got RandomState.*set_params"):

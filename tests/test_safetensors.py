@@ -70,6 +70,11 @@ def test_a_header_that_is_too_long_is_not_written():
         _safetensors.serialise({}, "x" * 2**20)
 
 
+def test_a_dtype_that_the_format_lacks_is_not_written():
+    with pytest.raises(ValueError, match="'a' is of dtype complex64, .*store it as float32"):
+        _safetensors.serialise({"a": np.zeros(3, np.complex64)}, "")
+
+
 def file_with(header, data=b"\0" * 8):
     header = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(header).to_bytes(8, "little") + header + data

@@ -77,7 +77,16 @@ class TrainingState:
 
 def network_arrays(network):
     """Return the parameters and buffers as C-contiguous numpy arrays."""
-    return {name: _array(tensor) for name, tensor in network.state_dict().items()}
+    arrays = {}
+    for name, tensor in network.state_dict().items():
+        try:
+            arrays[name] = _array(tensor)
+        except TypeError as error:
+            raise ValueError(
+                f"{name!r} of the network is of dtype {tensor.dtype}, which numpy lacks; let the "
+                "refiner store it as float32."
+            ) from error
+    return arrays
 
 
 def load_network_arrays(network, arrays):
