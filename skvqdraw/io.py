@@ -98,7 +98,7 @@ _NAMES = {"feature_names_in_": ("B", ("uint8",))}
 _NOT_SAVED = {"checkpoint"}
 # More could cost memory out of proportion to the file before it is seen to be wrong.
 _MOST_STAGES = 2**16
-_MOST_RECORDS = 2**17
+_MOST_RECORDS = 2**20
 
 
 def save(estimator, path):

@@ -287,10 +287,12 @@ def test_a_device_that_the_processes_cannot_exchange_from(monkeypatch):
 def test_processes_of_torchrun_take_a_gpu_each(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch, "empty", lambda size, *, device: SimpleNamespace(device=device))
+    monkeypatch.setattr(
+        torch, "empty", lambda size, *, device: SimpleNamespace(device=torch.device(device))
+    )
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    assert resolve_device("auto") == "cuda"
+    assert resolve_device("auto") == torch.device("cuda")
     for local_rank, device in (("0", "cuda:0"), ("1", "cuda:1"), ("3", "cuda:1")):
         monkeypatch.setenv("LOCAL_RANK", local_rank)
-        assert resolve_device("auto") == device
-        assert resolve_device("cpu") == "cpu"
+        assert resolve_device("auto") == torch.device(device)
+        assert resolve_device("cpu") == torch.device("cpu")

@@ -584,7 +584,7 @@ LIES = {
     ),
     "known": (lambda t, a: a["loss_curve_.known"].fill(2), "known must be 0 or 1"),
     "n_steps_ beyond floats": (setting("fitted", "n_steps_", 2**53 + 1), "n_steps_ must be an int"),
-    "records": (records(2**17 + 1), "loss_curve_ may have 131072 records; it has 131073"),
+    "records": (records(2**20 + 1), "loss_curve_ may have 1048576 records; it has 1048577"),
     "names": (
         setting("arrays", "feature_names_in_", np.zeros(3, dtype=np.uint8)),
         "must be 64 names; they are 4",
