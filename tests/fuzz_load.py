@@ -1,6 +1,6 @@
 """Saved models, mutated: `load` must refuse each with a FormatError, or return a whole model.
 
-    python tests/fuzz_load.py --cases 200000 --log fuzz.log      # --start to go on from a case
+    python tests/fuzz_load.py --cases 200000      # --start to go on from a case
 
 A case is made from its number alone. Half of them change bytes anywhere, and must be refused. The
 others change what a file says, or its arrays, and have its hash put right so that the checks after
