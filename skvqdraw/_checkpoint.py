@@ -187,7 +187,7 @@ def checkpoint_of(estimator, X, sample_weight, processes, *, going_on):
             return None
         path = Path(estimator.checkpoint)
         stack.enter_context(_locked(path))
-        remove_temporaries(_at_end_of_links(path))
+        remove_temporaries(path)
         identity = identity_of(estimator, X, sample_weight, going_on)
         checkpoint = Checkpoint(path, estimator.checkpoint_every, identity)
         return checkpoint.read()

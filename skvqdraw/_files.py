@@ -78,8 +78,8 @@ def _sync_folder(folder):
 
 
 def remove_temporaries(path):
-    """Remove what killed calls of `write_atomically` left beside `path`."""
-    path = Path(path)
+    """Remove what killed calls of `write_atomically` left beside `path`, at the end of links."""
+    path = Path(os.path.realpath(path))
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
     for file in path.parent.iterdir():
         if pattern.fullmatch(file.name):

@@ -152,3 +152,15 @@ def test_a_pipe_is_not_replaced(pipe):
 def test_a_pipe_is_not_waited_for(pipe):
     with pytest.raises(OSError, match="not a regular file"):
         _files.open_regular(pipe)
+
+
+def test_what_killed_writers_left_is_found_through_a_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "model", tmp_path / "link"
+    left, other = target.with_name(".model.0123abcd"), tmp_path / ".link.0123abcd"
+    for file in (target, left, other):
+        file.touch()
+    link.symlink_to(target)
+    _files.remove_temporaries(link)
+    assert set(target.parent.iterdir()) == {target}
+    assert other.exists()
