@@ -6,13 +6,15 @@ Nothing in it is ever executed. It is the estimators' and not the training's, be
 which parameters make two fits the same, and how a fit stops early.
 """
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
+import stat
 import sys
 import time
-import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ import torch
 from ._device import is_out_of_memory
 from ._files import open_regular, remove_temporaries, write_atomically
 from ._plain import RECORD_KEYS
+from ._warn import warn
 from .exceptions import FormatError
 from .training.state import (
     Totals,
@@ -40,6 +43,8 @@ except ImportError:  # Windows
     fcntl = None
 
 _FORMAT_VERSION = 1
+# How a checkpoint begins, after the length of its header.
+_BEGINNING = re.compile(rb'.{8}\{"__metadata__":\{"(skvqdraw_checkpoint|sha256)":', re.DOTALL)
 _HEADER, _CHECKSUM = "skvqdraw_checkpoint", "sha256"
 _VALUES = {
     "step": int,
@@ -241,6 +246,13 @@ class Checkpoint:
 
     def read(self):
         """Return the latest snapshot that is whole, or None if there is none at all."""
+        try:
+            self._refuse_other_files()
+        except OSError as error:
+            raise FormatError(
+                f"checkpoint={self.named!r} cannot be used: {error.strerror}. Name another file, "
+                "or move this one away."
+            ) from error
         damage = None
         for path in (self.path, self.previous):
             try:
@@ -253,12 +265,24 @@ class Checkpoint:
             self._refuse_another_fit(header["identity"])
             if path == self.previous:
                 if damage:
-                    warnings.warn(f"{damage} Going on from the one before it.", stacklevel=8)
+                    warn(f"{damage} Going on from the one before it.")
                 os.replace(path, self.path)  # never to be replaced by the damaged one
             return Snapshot(header["values"], arrays)
         if damage:
             raise FormatError(f"{damage} Delete it to start again.")
         return None
+
+    def _refuse_other_files(self):
+        """Raise FileExistsError where a file is no checkpoint, damaged or not.
+
+        It may be a saved model, which is neither to be replaced nor to be removed.
+        """
+        for path in (self.path, self.previous):
+            with suppress(FileNotFoundError), open_regular(path) as file:
+                beginning = file.read(64)
+                if beginning and not _BEGINNING.match(beginning):
+                    what = f"{os.fspath(path)!r} is no checkpoint, and is left alone"
+                    raise FileExistsError(errno.EEXIST, what)
 
     def _refuse_another_fit(self, identity):
         names = sorted(identity.keys() | self.identity.keys())
@@ -279,30 +303,30 @@ class Checkpoint:
             return
         try:
             data = _dump(self.identity, take_snapshot(fit))
+            self._refuse_other_files()
             if self.path.exists():
                 os.replace(self.path, self.previous)
             write_atomically(self.path, data)
         except (OSError, MemoryError, RuntimeError) as error:
             if not (isinstance(error, OSError) or is_out_of_memory(error)):
                 raise
-            warnings.warn(
+            warn(
                 f"checkpoint={self.named!r} could not be written "
                 f"({getattr(error, 'strerror', None) or error}). Training goes on without it, and "
-                "another attempt follows.",
-                stacklevel=6,
+                "another attempt follows."
             )
         self.written = time.monotonic()
 
     def remove(self):
         """Remove the files; if that fails, warn: the fit is done all the same."""
         try:
+            self._refuse_other_files()
             for path in (self.path, self.previous):
                 path.unlink(missing_ok=True)
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"checkpoint={self.named!r} could not be removed ({error.strerror}). "
-                "Remove it before another fit.",
-                stacklevel=4,
+                "Remove it before another fit."
             )
 
 
@@ -455,8 +479,8 @@ def _locked(path):
         ) from None
     except OSError as error:
         raise ValueError(
-            f"checkpoint={os.fspath(path)!r} cannot be written: {error.strerror}. Name a file in a "
-            "directory that exists and that you may write to."
+            f"checkpoint={os.fspath(path)!r} cannot be written: {error.strerror}. Name another "
+            "file, in a directory that exists and that you may write to."
         ) from error
     try:
         yield
@@ -471,6 +495,10 @@ def _locked(path):
 
 def _lock(path):
     """Return the descriptor of a locked file; raise BlockingIOError if another one has the lock."""
+    with suppress(FileNotFoundError):
+        found = os.stat(path)
+        if found.st_size or not stat.S_ISREG(found.st_mode):  # a lock is an empty file
+            raise FileExistsError(errno.EEXIST, f"{path.name!r} beside it is no lock of a fit")
     if fcntl is None:
         try:
             path.unlink(missing_ok=True)

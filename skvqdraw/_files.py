@@ -82,5 +82,5 @@ def remove_temporaries(path):
     path = Path(os.path.realpath(path))
     pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
     for file in path.parent.iterdir():
-        if pattern.fullmatch(file.name):
+        if pattern.fullmatch(file.name) and file.is_file():
             file.unlink(missing_ok=True)

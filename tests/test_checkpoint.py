@@ -335,10 +335,10 @@ def test_there_are_two_generations(two, path):
 def damaged(data, rng):
     """Return bytes that differ in length or in some place."""
     way, data = rng.integers(5), bytearray(data)
-    # Half of the time in the header, which is the smaller part.
-    place = rng.integers(len(data) if rng.integers(2) else 2000)
+    # Half of the time in the header, which is the smaller part; after what a checkpoint begins with.
+    place = rng.integers(48, len(data) if rng.integers(2) else 2000)
     if way == 0:
-        return data[:place]
+        return data[: place * rng.integers(2)]  # half of them empty
     if way == 1:
         data[place] ^= 1 << rng.integers(8)
     elif way == 2:
@@ -394,12 +394,9 @@ def test_a_kill_between_two_generations(X, two, path, crash):
     assert_same_fit(two.fit(X), make_estimator().fit(X), X)
 
 
-@pytest.mark.parametrize("content", [b"", b"something else", None])
-def test_what_is_damaged_throughout_is_refused_and_left_alone(X, two, path, content):
-    if content is None:
-        two.fit(X).set_params(checkpoint=None).save(path)  # a model, not a checkpoint
-        two.set_params(checkpoint=path)
-        content = path.read_bytes()
+@pytest.mark.parametrize("n_bytes", [0, 48, 5000])
+def test_what_is_damaged_throughout_is_refused_and_left_alone(X, two, path, n_bytes):
+    content = path.read_bytes()[:n_bytes]
     for file in (path, path.with_name("fit.ckpt.previous")):
         file.write_bytes(content)
     with pytest.raises(FormatError, match="fit.ckpt' is damaged or not a checkpoint.*Delete it"):
@@ -408,6 +405,91 @@ def test_what_is_damaged_throughout_is_refused_and_left_alone(X, two, path, cont
     path.with_name("fit.ckpt.previous").unlink()
     with pytest.raises(FormatError, match="damaged"):
         two.fit(X)
+
+
+@pytest.fixture(params=["a model", "a text", "zeros", "another safetensors file"])
+def strange(request, fitted, tmp_path_factory):
+    """The bytes of a file that no fit wrote."""
+    if request.param != "a model":
+        arrays = {"network.table": np.ones(3)}
+        other = safetensors.numpy.save(arrays, {"format": "pt"})
+        return {"a text": b"something else", "zeros": bytes(10_000)}.get(request.param, other)
+    file = tmp_path_factory.mktemp("model") / "model"
+    fitted.save(file)
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["fit.ckpt", "fit.ckpt.previous"])
+@pytest.mark.parametrize("beside", ["a checkpoint", "an empty file", "nothing"])
+def test_a_file_that_no_fit_wrote_is_refused_and_left_alone(X, two, path, strange, name, beside):
+    """Whatever lies beside it: to replace or to remove it would destroy what somebody saved."""
+    files = {path, path.with_name("fit.ckpt.previous")}
+    (file,) = (file for file in files if file.name == name)
+    (other,) = files - {file}
+    file.write_bytes(strange)
+    if beside == "an empty file":
+        other.write_bytes(b"")
+    elif beside == "nothing":
+        other.unlink()
+    before = other.read_bytes() if other.exists() else None
+    message = f"cannot be used: '.*{name}' is no checkpoint, and is left alone. Name another file"
+    with pytest.raises(FormatError, match=message):
+        two.fit(X)
+    assert file.read_bytes() == strange
+    assert (other.read_bytes() if other.exists() else None) == before
+    assert not path.with_name("fit.ckpt.lock").exists()
+
+
+def test_a_model_saved_where_the_checkpoint_was_stays(X, path, crash):
+    """As it happens: Ctrl-C, save under the same name, and fit once more."""
+    vq = make_estimator(checkpoint=path, checkpoint_every=0)
+    crash(12, KeyboardInterrupt())
+    with pytest.warns(UserWarning, match="interrupted"):
+        vq.fit(X)
+    vq.save(path)
+    with pytest.raises(FormatError, match="is no checkpoint, and is left alone"):
+        vq.fit(X)
+    np.testing.assert_array_equal(skvqdraw.load(path).encode(X), vq.encode(X))
+
+
+@pytest.mark.parametrize("name", ["fit.ckpt", "fit.ckpt.previous"])
+def test_a_model_saved_while_the_fit_is_under_way_stays(X, two, path, strange, name, monkeypatch):
+    real, n_steps = loop.accumulate_gradients, []
+
+    def accumulate_gradients(*arguments, **options):
+        n_steps.append(1)
+        if len(n_steps) == 4:
+            path.with_name(name).write_bytes(strange)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(loop, "accumulate_gradients", accumulate_gradients)
+    with pytest.warns(UserWarning, match="is left alone") as warned:
+        assert two.fit(X).n_steps_ == 30
+    assert path.with_name(name).read_bytes() == strange
+    texts = [str(warning.message) for warning in warned]
+    why = f"{name}' is no checkpoint, and is left alone"
+    assert len(texts) == 7  # six steps at which to write, and the end
+    assert all(why in text for text in texts)
+    assert "could not be written" in texts[0]
+    assert "could not be removed" in texts[-1]
+
+
+@pytest.mark.parametrize("kind", ["text", "pipe"])
+@pytest.mark.parametrize("fcntl", [True, False])
+def test_a_lock_that_is_none_is_left_alone(X, path, monkeypatch, kind, fcntl):
+    """A checkpoint called poetry, say."""
+    if not fcntl:
+        monkeypatch.setattr(_checkpoint, "fcntl", None)
+    lock = path.with_name("fit.ckpt.lock")
+    if kind == "text":
+        lock.write_text("numpy==2.4")
+    else:
+        os.mkfifo(lock)
+    with pytest.raises(
+        ValueError, match="'fit.ckpt.lock' beside it is no lock of a fit. Name anot"
+    ):
+        make_estimator(checkpoint=path).fit(X)
+    assert lock.is_fifo() or lock.read_text() == "numpy==2.4"
 
 
 def rewrite(path, change):
@@ -652,7 +734,10 @@ def test_platforms_without_fcntl(X, path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing/fit.ckpt", "cannot be written: No such file or directory. Name a file in a dir"),
+        (
+            "missing/fit.ckpt",
+            "cannot be written: No such file or directory. Name another file, in a dir",
+        ),
         ("file/fit.ckpt", "cannot be written: Not a directory"),
         ("", "cannot be written: it is a directory"),
     ],
