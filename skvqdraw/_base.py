@@ -1,6 +1,5 @@
 """What all estimators of codes share."""
 
-import warnings
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,9 +15,10 @@ from ._codes import (
     one_hot,
     room_for_codes,
 )
-from ._rows import pieces
-from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted
+from ._rows import TILE_ROWS, pieces
+from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted, validate_params
 from ._version import __version__
+from ._warn import warn
 from .exceptions import InconsistentVersionWarning
 
 
@@ -32,6 +32,10 @@ def unchanged_on_failure(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+# How many times as far from the mean as the training data rows are that lead to a warning.
+_FAR_OUTSIDE = 10
 
 
 class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -68,6 +72,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Return the loss of each row of X given its reconstruction, in float64."""
         return np.square(Xr.astype(np.float64) - X).mean(axis=1)
 
+    def _fitted_on(self):
+        """Return the mean of the training data and the mean variance of features, or None."""
+        return
+
     @property
     def _code_shape(self):
         """Stages and options of the fitted model, whatever the parameters say by now."""
@@ -80,11 +88,30 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 f"X must be a 2-D array; got an array of shape {tuple(X.shape)}. Flatten images "
                 "first: X.reshape(len(X), -1)."
             )
+        if isinstance(X, (list, tuple)) and X and np.ndim(X[0]) > 1:
+            raise ValueError(
+                f"X must be a 2-D array; got a {type(X).__name__} of images, or of other arrays of "
+                "two axes or more. Flatten them first: numpy.stack(X).reshape(len(X), -1)."
+            )
         X = validate_data(self, X, reset=reset, ensure_all_finite=False)
         # In pieces: of a whole array of float16, scikit-learn makes one of bools.
-        for piece in pieces(*X.shape):
+        for piece in pieces(*X.shape, whole_tiles=False):
             assert_all_finite(X[piece], estimator_name=type(self).__name__, input_name="X")
+        if not reset and (known := self._fitted_on()):
+            self._warn_of_other_units(X[: min(TILE_ROWS, max(2**20 // X.shape[1], 1))], *known)
         return X
+
+    def _warn_of_other_units(self, rows, mean_D, variance):
+        """Warn where rows are much farther from the mean than the training data were."""
+        with np.errstate(over="ignore"):
+            spread = np.square(rows - mean_D, dtype=np.float64).mean()
+        if spread > _FAR_OUTSIDE**2 * variance:
+            warn(
+                f"X lies far outside what this {type(self).__name__} was fitted on: its first "
+                f"{len(rows)} rows are more than {_FAR_OUTSIDE} times as far from the mean of the "
+                "training data as these were. Codes of such rows tell little; give X in the units "
+                "and the scaling of the training data."
+            )
 
     def encode(self, X, out=None):
         """Return the code of each row.
@@ -157,6 +184,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             (n_samples, n_stages).
         """
         check_is_fitted(self)
+        validate_params(self, "encoding")
         wanted = dense_output_wanted(self)
         if wanted and self.encoding == "onehot":
             raise ValueError(
@@ -189,6 +217,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             If `X` has another width, or a row that is not one-hot.
         """
         check_is_fitted(self)
+        validate_params(self, "encoding")
         n_stages, n_options = self._code_shape
         if self.encoding == "ordinal":
             return self._decode(check_codes(X, n_options, n_stages=n_stages))
@@ -318,13 +347,12 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         state = dict(state)
         written_by = state.pop("_skvqdraw_version", "pre-0.1")
         if written_by != __version__:
-            warnings.warn(
+            warn(
                 InconsistentVersionWarning(
                     estimator_name=type(self).__name__,
                     current_version=__version__,
                     original_version=written_by,
                 ),
-                stacklevel=2,
             )
         super().__setstate__(state)
 
@@ -347,6 +375,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             ``vqdraw_s{stage}_o{option}``, or ``vqdraw_s{stage}`` with ``encoding="ordinal"``,
             counted from 0; the name of the class comes first.
         """
+        check_is_fitted(self)
+        validate_params(self, "encoding")
         super().get_feature_names_out(input_features)
         n_stages, n_options = self._code_shape
         return feature_names(

@@ -79,7 +79,8 @@ class LogLoss:
         changes its sign, or at the longest step.
         """
         largest_K = np.abs(centres_KD).max(axis=1)
-        high_K = _LONGEST_STEP / np.maximum(largest_K, np.finfo(centres_KD.dtype).tiny)
+        tiny = _LONGEST_STEP * np.finfo(centres_KD.dtype).tiny
+        high_K = _LONGEST_STEP / np.maximum(largest_K, tiny)
         low_K, factor_K = np.zeros_like(high_K), np.minimum(4, high_K)
         labels = np.concatenate(
             [nearest(padded(self.descent(state[t])), centres_KD) for t in tiles(len(state))]

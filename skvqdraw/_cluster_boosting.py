@@ -10,11 +10,15 @@ from ._base import CodeTransformer, unchanged_on_failure
 from ._boosting_losses import LOSSES
 from ._codes import codes_dtype, option_frequencies
 from ._residual_kmeans import BeamSearch, cluster, padded, refit
-from ._rows import take_rows, tiles
-from ._sklearn import Interval, StrOptions, check_sample_weight, fit_context
+from ._rows import float_dtype, take_rows, tiles, unit_weights, weighted_mean
+from ._sklearn import Interval, StrOptions, check_sample_weight, fit_context, validate_params
 
 # Where a fit with a beam has fewer rows per option, it trains on several hypotheses of each row.
 _ROWS_PER_OPTION = 256
+_OUT_OF_RANGE = (
+    "X has values as {} as {:.3g}, whose squares are too {} for {}; rescale X, for example with "
+    "sklearn.preprocessing.RobustScaler, or give float64."
+)
 
 
 class ClusterBoosting(CodeTransformer):
@@ -79,6 +83,8 @@ class ClusterBoosting(CodeTransformer):
     mean_ : ndarray of shape (n_features,)
         Mean of the training data. With "log_loss" half a row of 1 and half a row of 0 are counted
         in, so that its log odds are finite.
+    loss_ : {"squared_error", "log_loss"}
+        The loss that the codebooks were fitted with, whatever `loss` says by now.
     stage_loss_ : ndarray of shape (n_stages,)
         Mean loss of the training rows after each stage, when `fit` had ended.
     code_usage_ : ndarray of shape (n_stages, n_options)
@@ -199,32 +205,46 @@ class ClusterBoosting(CodeTransformer):
         with unchanged_on_failure(self):
             X = self._validate_X(X, reset=True)
             sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            _Fit(self, X, sample_weight).run()
+            _Fit(self, X, unit_weights(sample_weight)).run()
         return self
 
     def _validate_X(self, X, *, reset):
-        for name, most in (("beam_size", 1), ("n_refits", 0)):
-            if self.loss != "squared_error" and getattr(self, name) > most:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} needs loss='squared_error'; got "
-                    f"loss={self.loss!r}. Set {name}={most}, or the other loss."
-                )
+        loss = self.loss if reset else self.loss_
+        if reset:
+            self._refuse_without_squares(loss, "n_refits", 0)
+        else:
+            validate_params(self, "beam_size")
+        self._refuse_without_squares(loss, "beam_size", 1)
         X = super()._validate_X(X, reset=reset)
-        if self.loss == "log_loss" and not (X.min() >= 0 and X.max() <= 1):
+        if loss == "log_loss" and not (X.min() >= 0 and X.max() <= 1):
             raise ValueError(
                 f"loss='log_loss' needs values in [0, 1]; X has values from {X.min():.6g} to "
-                f"{X.max():.6g}. Scale X, for example with sklearn.preprocessing.MinMaxScaler, or "
-                "set loss='squared_error'."
+                f"{X.max():.6g}. Scale X, for example with "
+                "sklearn.preprocessing.MinMaxScaler(clip=True), or set loss='squared_error'."
             )
         return X
 
+    def _refuse_without_squares(self, loss, name, most):
+        """Refuse more of a parameter than a loss can have."""
+        if loss != "squared_error" and getattr(self, name) > most:
+            raise ValueError(
+                f"{name}={getattr(self, name)} needs loss='squared_error'; got "
+                f"loss={loss!r}. Set {name}={most}, or fit with the other loss."
+            )
+
+    def _fitted_on(self):
+        if self.loss_ == "log_loss":
+            return None  # rows out of [0, 1] are refused
+        squares_K = np.square(self.codebooks_[0].astype(np.float64)).mean(axis=1)
+        return self.mean_, self.code_usage_[0] @ squares_K + self.stage_loss_[0]
+
     def _encode(self, X, codes):
-        coder = _Coder(self.loss, self.mean_, self.codebooks_, self.beam_size)
+        coder = _Coder(self.loss_, self.mean_, self.codebooks_, self.beam_size)
         for tile in tiles(len(X)):
             codes[tile] = coder.codes(coder.state(X[tile]))
 
     def _decode(self, codes):
-        loss = LOSSES[self.loss]
+        loss = LOSSES[self.loss_]
         start_D = loss.start(self.mean_)
         X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
         for tile in tiles(len(codes)):
@@ -235,7 +255,7 @@ class ClusterBoosting(CodeTransformer):
         return X
 
     def _losses(self, X, Xr):
-        if self.loss == "squared_error":
+        if self.loss_ == "squared_error":
             return super()._losses(X, Xr)
         tiny = np.finfo(Xr.dtype).eps
         chance = np.clip(Xr, tiny, 1 - tiny).astype(np.float64)
@@ -311,6 +331,7 @@ class _Fit:
             codes_NS, stage_loss_S = self._judge(self.codebooks_SKD)
         if estimator.n_refits:
             codes_NS, stage_loss_S = self._refit(codes_NS, stage_loss_S)
+        estimator.loss_ = estimator.loss
         estimator.mean_ = self.mean_D
         estimator.codebooks_ = self.codebooks_SKD
         estimator.stage_loss_ = stage_loss_S
@@ -424,18 +445,18 @@ class _Fit:
 
     def _mean(self):
         """Return the weighted mean per feature, in the dtype of the model."""
-        X, dtype = self.X, np.result_type(self.X.dtype, np.float32)
-        total_D = np.zeros(X.shape[1])
-        for tile in tiles(len(X)):
-            total_D += self.sample_weight[tile] @ X[tile].astype(np.float64)
-        weight = self.sample_weight.sum()
-        if self.estimator.loss == "log_loss":
-            total_D, weight = total_D + 0.5, weight + 1
-        farthest = max(-float(X.min()), float(X.max()))
+        X, dtype = self.X, float_dtype(self.X.dtype)
+        low_D, high_D = X.min(axis=0), X.max(axis=0)
+        farthest = max(-float(low_D.min()), float(high_D.max()))
         if farthest > np.sqrt(np.finfo(dtype).max / X.shape[1]) / 4:
-            raise ValueError(
-                f"X has values as large as {farthest:.3g}, whose squares are too large for "
-                f"{np.dtype(dtype)}; rescale X, for example with "
-                "sklearn.preprocessing.RobustScaler, or give float64."
-            )
-        return (total_D / weight).astype(dtype)
+            raise ValueError(_OUT_OF_RANGE.format("large", farthest, "large", dtype))
+        mean_D = weighted_mean(X, self.sample_weight)
+        if self.estimator.loss == "log_loss":
+            n_rows = len(self.weighted_rows)
+            mean_D = (mean_D * n_rows + 0.5) / (n_rows + 1)
+            # In float32 a chance may be as good as 1, but its log odds must be finite.
+            return np.minimum(mean_D.astype(dtype), 1 - np.finfo(dtype).epsneg)
+        spread = max((mean_D - low_D).max(), (high_D - mean_D).max())
+        if 0 < spread < np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps):
+            raise ValueError(_OUT_OF_RANGE.format("close to its mean", spread, "small", dtype))
+        return mean_D.astype(dtype)

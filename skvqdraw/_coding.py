@@ -1,14 +1,14 @@
 """Rows of X to codes and back, one tile of rows in memory at a time."""
 
 import threading
-import warnings
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-from ._device import is_out_of_memory
+from ._device import is_out_of_memory, undisturbed
 from ._rows import TILE_ROWS, take_rows
+from ._warn import warn
 from .nn.losses import SquaredError
 from .nn.sequential import Coder
 
@@ -84,19 +84,18 @@ class _Coders:
 
     def _warn(self):
         n_rows = self.tile_rows // self._n_hypotheses
-        warnings.warn(
+        warn(
             f"Out of memory on {self.coder.device}: from here on, {n_rows} rows are coded at a "
             f"time instead of {TILE_ROWS // self._n_hypotheses}. The last bit of a sum may differ "
             "from what it is with more memory, and with it a code where two options are as good "
-            "as equal.",
-            stacklevel=2,
+            "as equal."
         )
 
 
 @contextmanager
 def _exact(device):
     """No gradients; on CUDA no TF32, which convolutions use by default, in no fixed order."""
-    with torch.inference_mode():
+    with undisturbed(device), torch.inference_mode():
         if device.type != "cuda":
             yield
             return

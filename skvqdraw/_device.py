@@ -1,8 +1,11 @@
 """Where and how precisely to compute, and whether there was the memory for it."""
 
 import os
+from contextlib import contextmanager
 
 import torch
+
+from ._fork import is_forked
 
 
 def resolve_device(device):
@@ -30,6 +33,19 @@ def _best_device():
         # Processes that torchrun starts on one machine take a GPU each.
         return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     return name
+
+
+@contextmanager
+def undisturbed(device):
+    """Compute on a device as if nothing had been set around the call: no autocast, no no_grad."""
+    if is_forked():
+        torch.set_num_threads(1)
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
+        yield
 
 
 def trains_in_bf16(device):

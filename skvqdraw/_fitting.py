@@ -2,7 +2,7 @@
 
 import json
 import threading
-import warnings
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
 
@@ -15,21 +15,23 @@ from tqdm import tqdm
 from ._checkpoint import DivergenceError, restore
 from ._codes import option_counts
 from ._coding import coded_tiles
-from ._device import is_out_of_memory, resolve_device, trains_in_bf16
-from ._residual_kmeans import cluster
+from ._device import is_out_of_memory, resolve_device, trains_in_bf16, undisturbed
+from ._plain import comes_with_package
 from ._rows import pieces, take_rows
+from ._table import first_options
+from ._warn import warn
 from .nn import Round
+from .nn.build import Building
 from .nn.losses import SquaredError
 from .refiners import MLPRefiner
 from .training.batches import Preparation, mean_and_scale, prepared_batches
 from .training.loop import make_optimizer, train
 from .training.state import TrainingState, load_network_arrays, network_arrays
 
-# Rows that start the table of the first stage, fewer if they are very wide (but some for each
-# option), and k-means iterations on them.
-_TABLE_ROWS, _TABLE_VALUES, _TABLE_ROWS_PER_OPTION, _TABLE_ITERATIONS = 10_000, 2**26, 8, 10
-# The random stream from which networks start is the process's: one at a time.
+# The random stream from which networks of others start is the process's: one at a time.
 _global_stream = threading.Lock()
+# Held while the start of a fit has the process to itself.
+_starting = threading.Lock()
 
 
 class Fit:
@@ -107,40 +109,36 @@ class Fit:
         network = self._build(draw_seed(rng))
         weight = np.zeros_like(self.sample_weight)
         weight[rows] = self.sample_weight[rows]
-        self.preparation = _preparation(network, *mean_and_scale(self.X, weight))
-        if hasattr(network, "start_from_table"):
-            subset = self._rows_for_table(rows, rng)
-            # One thread: sums over several come in any order, and refits must be equal to the bit.
-            with threadpool_limits(1, user_api="openmp"):
-                table, _ = cluster(
-                    self._prepared(subset),
-                    self.estimator.n_options,
-                    rng,
-                    max_iter=_TABLE_ITERATIONS,
-                    tol=1e-4,
-                    sample_weight=self.sample_weight[subset],
+        # One thread: sums over several round another way for another number of them. One fit at a
+        # time: of two that limit the process's threads, the first to leave would undo the limit.
+        with _starting, threadpool_limits(1):
+            self.preparation = _preparation(network, *mean_and_scale(self.X, weight))
+            if hasattr(network, "start_from_table"):
+                network.start_from_table(
+                    first_options(
+                        self._prepared,
+                        rows,
+                        self.X.shape[1],
+                        self.estimator.n_options,
+                        rng,
+                        self.sample_weight,
+                    )
                 )
-            network.start_from_table(table)
         network = network.to(self.device)
         self._take_start_from_first(network)
         return network
 
-    def _rows_for_table(self, rows, rng):
-        least = _TABLE_ROWS_PER_OPTION * self.estimator.n_options
-        most = min(_TABLE_ROWS, max(_TABLE_VALUES // self.X.shape[1], least), len(rows))
-        return np.sort(rng.choice(rows, most, replace=False))
-
     def _prepared(self, rows):
         """Return rows of X as the network sees them, prepared a piece at a time."""
         prepared_ND = np.empty((len(rows), self.X.shape[1]), dtype=np.float32)
-        for piece in pieces(*prepared_ND.shape):
+        for piece in pieces(*prepared_ND.shape, whole_tiles=False):
             prepared_ND[piece] = self.preparation.forward(take_rows(self.X, rows[piece]))
         return prepared_ND
 
     def _take_start_from_first(self, network):
         """Start as process 0 does: another processor may round its own start another way."""
         mean_D = torch.from_numpy(self.preparation.mean_D)
-        scale = torch.tensor(self.preparation.scale, dtype=torch.float64)
+        scale = torch.tensor(self.preparation.scale, dtype=torch.float64, device="cpu")
         self.processes.copy_from_first([*network.state_dict().values(), mean_D, scale])
         self.preparation.scale = scale.item()
 
@@ -190,7 +188,7 @@ class Fit:
                 message = "Training interrupted by user: the model trained so far is kept."
                 if checkpoint and checkpoint.path.exists():
                     message += " To go on from the checkpoint, call fit again."
-                warnings.warn(message, stacklevel=4)
+                warn(message)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -342,12 +340,10 @@ class _Progress:
 
 
 def build_network(refiner, n_features, n_stages, n_options, *, seed, try_out=True):
-    """Build a network without reading or seeding the global random stream, and try it out."""
-    with _global_stream, torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would seed every GPU as well, which fork_rng does not undo.
-        torch.default_generator.manual_seed(seed)
+    """Build a network from a seed, and try it out."""
+    maker = type(refiner).__name__
+    with undisturbed(torch.device("cpu")), _seeded(refiner, seed):
         network = refiner.build(n_features, n_stages, n_options)
-        maker = type(refiner).__name__
         if not isinstance(network, torch.nn.Module):
             raise TypeError(
                 f"{maker}.build must return a torch.nn.Module; got {type(network).__name__}."
@@ -369,6 +365,24 @@ def build_network(refiner, n_features, n_stages, n_options, *, seed, try_out=Tru
             f"options for each row; losses of shape {shape} came for one row."
         )
     return network
+
+
+@contextmanager
+def _seeded(refiner, seed):
+    """Let a network be built on the CPU, in float32 and from a seed.
+
+    Ours draw from a generator of their own. Those of others may draw in any way, and then from the
+    process's stream: one at a time, and it is put back.
+    """
+    with ExitStack() as stack:
+        if not comes_with_package(type(refiner)):
+            stack.enter_context(_global_stream)
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+            # Not torch.manual_seed: it would seed every GPU too, which fork_rng does not undo.
+            torch.default_generator.manual_seed(seed)
+        stack.enter_context(torch.device("cpu"))
+        stack.enter_context(Building(torch.Generator("cpu").manual_seed(seed)))
+        yield
 
 
 def _preparation(network, mean_D, scale):

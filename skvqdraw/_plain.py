@@ -4,6 +4,7 @@ import codecs
 import inspect
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 
 from ._sklearn import validate_params
@@ -14,6 +15,11 @@ from .exceptions import FormatError
 _DEEPEST = 8
 # Keys of a record of a loss curve. Every record has the first.
 RECORD_KEYS = ("step", "seconds", "loss", "error", "entropy", "validation_error")
+
+
+def comes_with_package(cls):
+    """Whether a class is ours."""
+    return cls.__module__.partition(".")[0] == __package__
 
 
 def to_json(name, value):
@@ -28,8 +34,15 @@ def to_json(name, value):
         value = value.item()
     if isinstance(value, (list, tuple)):
         return [to_json(name, item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        raise ValueError(
+            f"{name} must be a finite number to be saved; got {value}. Change it with "
+            f"set_params({name}=...) first."
+        )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, torch.device):
+        return str(value)
     raise TypeError(
         f"{name} must be None, a bool, a number, a string or a tuple of them to be saved; got "
         f"{type(value).__name__}. Change it with set_params({name}=...) first."
@@ -70,7 +83,7 @@ def make(cls, params, specs, depth=0):
             "newest skvqdraw"
         )
     # Of ours, one parameter alone may hold refiners; validation would print them elsewhere.
-    ours = cls.__module__.partition(".")[0] == __package__
+    ours = comes_with_package(cls)
     params = {
         name: from_json(value, {} if ours and name != "refiner" else specs, depth)
         for name, value in params.items()

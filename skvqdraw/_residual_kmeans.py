@@ -4,12 +4,15 @@ Axes: N rows, S stages, K options, D features, B hypotheses of a row.
 """
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 from scipy import linalg, sparse
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
+from ._fork import is_forked
 from ._rows import TILE_ROWS
 
 # k-means++ looks at no more than so many rows per centre: with fewer, outliers seem to matter more.
@@ -21,6 +24,10 @@ _SKETCH_FEATURES = 32
 # the same vector added at one stage and subtracted at another changes no reconstruction, so the
 # codebooks that fit best are many.
 _REFIT_RIDGE = 0.1
+# Most bytes of the tables of a beam search. They grow with the square of the options.
+_TABLE_BYTES = 2**24
+# Most values of what the hypotheses of some rows leave of them.
+_LEFT_VALUES = 2**22
 
 
 def padded(rows):
@@ -39,7 +46,8 @@ def cluster(X_ND, n_options, rng, *, max_iter, tol, sample_weight=None):
     seeds = X_ND[_seed_rows(X_ND, n_clusters, rng, sample_weight)]
     # A copy of X would take as long as ten iterations.
     kmeans = KMeans(n_clusters, init=seeds, n_init=1, max_iter=max_iter, tol=tol, copy_x=False)
-    with warnings.catch_warnings():
+    one_thread = threadpool_limits(1, user_api="openmp") if is_forked() else nullcontext()
+    with one_thread, warnings.catch_warnings():
         # Fewer distinct rows than clusters: the spare centres are harmless.
         warnings.simplefilter("ignore", ConvergenceWarning)
         centres_KD = kmeans.fit(X_ND, sample_weight=sample_weight).cluster_centers_
@@ -69,22 +77,30 @@ def nearest(left_ND, codebook_KD):
 
 
 class BeamSearch:
-    """Codes whose sums of centres lie near rows, by search in tables of inner products.
+    """Codes whose sums of centres lie near rows.
 
-    With x the row and y the sum of the centres so far, a centre c adds to the error
-    |x - y|^2 the amount |c|^2 - 2 x.c + 2 y.c, and y.c is a sum of products of centres, which do
-    not depend on the row: after one product of the rows with all centres, a hypothesis costs K
-    additions per stage, whatever D.
+    With x the row and y the sum of the centres so far, a centre c adds to the error |x - y|^2 the
+    amount |c|^2 - 2 x.c + 2 y.c. There are two ways to know y.c:
+
+    - In tables: y.c is a sum of products of centres, which do not depend on the row. After one
+      product of the rows with all centres, a hypothesis costs K additions per stage, whatever D.
+      What is left of a row is known to the precision of the row itself.
+    - From what is left: as (x - y).c, one more product for each hypothesis. That is as exact as
+      can be, and takes no tables.
+
+    Tables serve where they are small; then rows of which they leave next to nothing are searched
+    again.
     """
 
     def __init__(self, codebooks_SKD, beam_size):
         self.codebooks_SKD = codebooks_SKD
         self.beam_size = beam_size
         self.norms_SK = np.einsum("skd,skd->sk", codebooks_SKD, codebooks_SKD)
-        # For each stage: with every earlier stage, (s, K, K).
-        self.products = [
-            2 * (codebooks_SKD[:s] @ codebooks_SKD[s].T) for s in range(len(codebooks_SKD))
-        ]
+        S, K, _ = codebooks_SKD.shape
+        self.products = None
+        if S * (S - 1) // 2 * K**2 * codebooks_SKD.itemsize <= _TABLE_BYTES:
+            # For each stage: with every earlier stage, (s, K, K).
+            self.products = [2 * (codebooks_SKD[:s] @ codebooks_SKD[s].T) for s in range(S)]
 
     def codes(self, x_ND):
         """Return codes (N, S) of TILE_ROWS rows."""
@@ -92,6 +108,19 @@ class BeamSearch:
 
     def best(self, x_ND, n_best):
         """Return the best hypotheses (N, at most n_best, S) that the search ends with."""
+        if self.products is None:
+            return self._from_what_is_left(x_ND, n_best)
+        codes_NBS, error_N = self._by_tables(x_ND, n_best)
+        # The squares that the error is the difference of.
+        squares_N = np.einsum("nd,nd->n", x_ND, x_ND)
+        squares_N += self.norms_SK[np.arange(codes_NBS.shape[2]), codes_NBS[:, 0]].sum(axis=1)
+        (vague,) = np.nonzero(error_N < np.sqrt(np.finfo(x_ND.dtype).eps) * squares_N)
+        if len(vague):
+            codes_NBS[vague] = self._from_what_is_left(padded(x_ND[vague]), n_best)[: len(vague)]
+        return codes_NBS
+
+    def _by_tables(self, x_ND, n_best):
+        """Return the best hypotheses, and the least error of each row."""
         S, K, D = self.codebooks_SKD.shape
         N = len(x_ND)
         products_NSK = 2 * (x_ND @ self.codebooks_SKD.reshape(S * K, D).T).reshape(N, S, K)
@@ -101,17 +130,46 @@ class BeamSearch:
             error_NBK = error_NB[:, :, None] + (self.norms_SK[s] - products_NSK[:, s])[:, None]
             for t in range(s):
                 error_NBK += self.products[s][t].take(codes_NBS[:, :, t], axis=0)
-            error_Nc = error_NBK.reshape(N, -1)
-            n_kept = min(n_best if s == S - 1 else self.beam_size, error_Nc.shape[1])
-            if n_kept == 1:  # of equals the first
-                best_NB = error_Nc.argmin(axis=1)[:, None]
-            else:
-                best_NB = error_Nc.argpartition(n_kept - 1, axis=1)[:, :n_kept]
-            error_NB = np.take_along_axis(error_Nc, best_NB, axis=1)
-            parent_NB, option_NB = np.divmod(best_NB, K)
-            codes_NBS = np.take_along_axis(codes_NBS, parent_NB[:, :, None], axis=1)
-            codes_NBS[:, :, s] = option_NB
+            error_NB, codes_NBS, _ = self._kept(s, error_NBK, codes_NBS, n_best)
+        return codes_NBS, error_NB.min(axis=1) + np.einsum("nd,nd->n", x_ND, x_ND)
+
+    def _from_what_is_left(self, x_ND, n_best):
+        """Return the best hypotheses of TILE_ROWS rows, as many at a time as take little room."""
+        row_values = self.beam_size * x_ND.shape[1]
+        size = TILE_ROWS
+        while size > 1 and size * row_values > _LEFT_VALUES:
+            size //= 2  # of the tile, so that all products are of one shape
+        parts = [x_ND[i : i + size] for i in range(0, len(x_ND), size)]
+        return np.concatenate([self._search_what_is_left(part, n_best) for part in parts])
+
+    def _search_what_is_left(self, x_ND, n_best):
+        S, K, D = self.codebooks_SKD.shape
+        left_NBD = x_ND[:, None]
+        codes_NBS = np.zeros((len(x_ND), 1, S), dtype=np.intp)
+        for s, codebook_KD in enumerate(self.codebooks_SKD):
+            N, B, _ = left_NBD.shape
+            error_NBK = (left_NBD.reshape(-1, D) @ (-2 * codebook_KD.T)).reshape(N, B, K)
+            error_NBK += self.norms_SK[s]
+            error_NBK += np.einsum("nbd,nbd->nb", left_NBD, left_NBD)[:, :, None]
+            _, codes_NBS, parents_NB = self._kept(s, error_NBK, codes_NBS, n_best)
+            left_NBD = np.take_along_axis(left_NBD, parents_NB[:, :, None], axis=1)
+            left_NBD -= codebook_KD[codes_NBS[:, :, s]]
         return codes_NBS
+
+    def _kept(self, s, error_NBK, codes_NBS, n_best):
+        """Return errors, codes and parents of the hypotheses that a stage keeps."""
+        K = error_NBK.shape[2]
+        error_NC = error_NBK.reshape(len(error_NBK), -1)
+        n_kept = n_best if s == len(self.codebooks_SKD) - 1 else self.beam_size
+        n_kept = min(n_kept, error_NC.shape[1])
+        if n_kept == 1:  # of equals the first
+            best_NB = error_NC.argmin(axis=1)[:, None]
+        else:
+            best_NB = error_NC.argpartition(n_kept - 1, axis=1)[:, :n_kept]
+        parents_NB, options_NB = np.divmod(best_NB, K)
+        codes_NBS = np.take_along_axis(codes_NBS, parents_NB[:, :, None], axis=1)
+        codes_NBS[:, :, s] = options_NB
+        return np.take_along_axis(error_NC, best_NB, axis=1), codes_NBS, parents_NB
 
 
 def refit(x_ND, codes_NS, codebooks_SKD, sample_weight):

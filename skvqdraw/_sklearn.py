@@ -5,7 +5,12 @@ public, this is the one place to change.
 """
 
 from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils._sparse import _align_api_if_sparse as align_sparse_interface
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -22,9 +27,14 @@ __all__ = [
 ]
 
 
-def validate_params(estimator):
-    """Check the parameters of an estimator against its `_parameter_constraints`."""
-    estimator._validate_params()
+def validate_params(estimator, *names):
+    """Check parameters of an estimator, all or some, against its `_parameter_constraints`."""
+    params = estimator.get_params(deep=False)
+    validate_parameter_constraints(
+        estimator._parameter_constraints,
+        {name: params[name] for name in names or params},
+        caller_name=type(estimator).__name__,
+    )
 
 
 def dense_output_wanted(estimator):

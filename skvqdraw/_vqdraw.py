@@ -7,14 +7,23 @@ from copy import deepcopy
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from sklearn.utils import check_random_state
 
 from ._base import CodeTransformer, unchanged_on_failure
 from ._checkpoint import checkpoint_of, identity_of, identity_of_partial_fit
 from ._coding import coded_tiles, decoded_tiles
-from ._device import resolve_device
+from ._device import resolve_device, undisturbed
 from ._fitting import Fit, build_network, draw_seed, refuse_differences
-from ._sklearn import HasMethods, Interval, StrOptions, check_sample_weight, fit_context
+from ._rows import unit_weights
+from ._sklearn import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+    validate_params,
+)
 from .training.batches import Preparation, endless_order, one_pass
 from .training.distributed import find_processes
 from .training.schedule import constant, warm_up_and_cosine
@@ -115,7 +124,7 @@ class VQDRAW(CodeTransformer):
     checkpoint_every : float, default=30.0
         Seconds from one writing of `checkpoint` to the next, and so the most that is lost. 10 to
         600; with a hundred times what one writing takes, the fit is slower by 1 %.
-    device : str, default="auto"
+    device : str or torch.device, default="auto"
         Where to compute, as PyTorch names it; "auto" is CUDA, then MPS, then the CPU. Resolved
         whenever the estimator computes. Of several GPUs, a process that torchrun started takes
         the one of its number on the machine.
@@ -137,7 +146,9 @@ class VQDRAW(CodeTransformer):
     mean_ : ndarray of shape (n_features,)
         Mean of the training data.
     scale_ : float
-        Root of the mean variance of the training data: the network's unit.
+        Root of the mean variance of the training data: the network's unit. Of constant data, a
+        ten-millionth of the largest number, so that they are reconstructed as exactly as float32
+        allows.
     code_usage_ : ndarray of shape (n_stages, n_options)
         Share of training rows that use each option, of up to 2048 rows.
     loss_curve_ : list of dict
@@ -194,7 +205,7 @@ class VQDRAW(CodeTransformer):
         "warm_start": ["boolean"],
         "checkpoint": [str, os.PathLike, None],
         "checkpoint_every": [Interval(Real, 0, None, closed="left")],
-        "device": [str],
+        "device": [str, torch.device],
         "precision": [StrOptions({"auto", "float32", "bf16"})],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -289,7 +300,7 @@ class VQDRAW(CodeTransformer):
         started = time.perf_counter()
         if self.max_steps is None and self.max_time is None:
             raise ValueError("max_steps and max_time must not both be None; set one of them.")
-        with unchanged_on_failure(self):
+        with unchanged_on_failure(self), undisturbed(resolve_device(self.device)):
             going_on = self.warm_start and hasattr(self, "network_")
             X, sample_weight, rng, processes = self._validate(X, sample_weight, going_on=going_on)
             opened = checkpoint_of(self, X, sample_weight, processes, going_on=going_on)
@@ -353,7 +364,7 @@ class VQDRAW(CodeTransformer):
             If memory does not suffice for a step; the message says what takes less.
         """
         started = time.perf_counter()
-        with unchanged_on_failure(self):
+        with unchanged_on_failure(self), undisturbed(resolve_device(self.device)):
             going_on = hasattr(self, "network_")
             X, sample_weight, rng, processes = self._validate(X, sample_weight, going_on=going_on)
             rows = np.flatnonzero(sample_weight)
@@ -385,10 +396,40 @@ class VQDRAW(CodeTransformer):
             }
         return self
 
+    def set_params(self, **params):
+        """Set parameters of this estimator and of its refiner.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name; those of the refiner as ``refiner__hidden_size``.
+
+        Returns
+        -------
+        self : VQDRAW
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no refiner that could have it.
+        """
+        refiner = params.get("refiner", self.refiner)
+        of_refiner = [name for name in params if name.startswith("refiner__")]
+        if of_refiner and not hasattr(refiner, "set_params"):
+            raise ValueError(
+                f"{of_refiner[0]} cannot be set: refiner={refiner!r} has no parameters of its "
+                "own. Set refiner=MLPRefiner() first, which 'auto' stands for, or another one of "
+                "skvqdraw.refiners."
+            )
+        return super().set_params(**params)
+
     def _validate(self, X, sample_weight, *, going_on):
         """Return what a fit is given, checked: X, weights, random state; and who takes part."""
         X = self._validate_X(X, reset=not going_on)
-        sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        sample_weight = unit_weights(
+            check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        )
         rng = check_random_state(self.random_state)
         device = resolve_device(self.device)
         processes = find_processes(device)
@@ -433,15 +474,20 @@ class VQDRAW(CodeTransformer):
 
     def _prepared(self):
         """Return the network on its device and what leads to and from it."""
+        validate_params(self, "device", "precision")
         network, device = self.network_, resolve_device(self.device)
         # Moving sets all parameters anew, one by one, and other threads may want to use them.
-        with _moving:
+        with _moving, torch.inference_mode(False):
             if next(network.parameters()).device != device:
                 network.to(device)
         feature_order = getattr(network, "feature_order", None)
         return network, Preparation(self.mean_, self.scale_, feature_order)
 
+    def _fitted_on(self):
+        return self.mean_, self.scale_**2
+
     def _coder_options(self):
+        validate_params(self, "beam_size", "round_beam_size")
         return {
             "beam_size": self.beam_size,
             "round_beam_size": self.round_beam_size,

@@ -49,6 +49,7 @@ from ._sklearn import Interval
 from ._version import __version__
 from ._vqdraw import VQDRAW
 from .exceptions import FormatError
+from .nn.build import Building
 from .training.state import load_network_arrays, network_arrays
 
 __all__ = ["SKOPS_TRUSTED", "load"]
@@ -81,6 +82,9 @@ _SMALL = {
         "scale_": Interval(Real, 0, None, closed="neither"),
     },
 }
+# Those that are what a parameter says, if the text does not say them: the parameter was not
+# changed after the fit.
+_AS_PARAMETER = {ClusterBoosting: {"loss_": "loss"}, VQDRAW: {}}
 # Learned arrays with their axes and dtypes: S stages, K options, D features. None is as `mean_`.
 _MEAN_AND_USAGE = {"mean_": ("D", ("float32", "float64")), "code_usage_": ("SK", ("float64",))}
 _ARRAYS = {
@@ -114,6 +118,9 @@ def save(estimator, path):
     params = estimator.get_params(deep=False)
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     fitted = {name: getattr(estimator, name) for name in _SMALL[cls]}
+    for name, parameter in _AS_PARAMETER[cls].items():
+        if getattr(estimator, name) != params[parameter]:
+            fitted[name] = getattr(estimator, name)
     arrays = {name: getattr(estimator, name) for name in _ARRAYS[cls]}
     if hasattr(estimator, "feature_names_in_"):
         arrays["feature_names_in_"] = names_to_array(estimator.feature_names_in_)
@@ -233,7 +240,14 @@ def _check_header(file, n_bytes, specs):
         raise FormatError(f"params must not hold {sorted(_NOT_SAVED)}")
     estimator = make(cls, text["params"], specs)
     others = {"refiner_", "loss_curve_"} if cls is VQDRAW else set()
-    check_keys("fitted", fitted, _SMALL[cls].keys() | others)
+    learned = {name: fitted[name] for name in _AS_PARAMETER[cls] if name in fitted}
+    check_keys("fitted", fitted, _SMALL[cls].keys() | others | learned.keys())
+    for name, parameter in _AS_PARAMETER[cls].items():
+        value = learned.get(name, getattr(estimator, parameter))
+        allowed = cls._parameter_constraints[parameter]
+        if not isinstance(value, str) or not any(rule.is_satisfied_by(value) for rule in allowed):
+            raise FormatError(f"{name} must be a {parameter}; it is {value!r}")
+        setattr(estimator, name, value)
     for name, allowed in _SMALL[cls].items():
         kind = float if allowed.type is Real else int  # no int that is too large for a float
         if type(fitted[name]) is not kind or not allowed.is_satisfied_by(fitted[name]):
@@ -318,7 +332,7 @@ def _check_network(refiner, sizes, places):
         raise FormatError(f"refiner_ must be a refiner; it is {refiner!r}")
     if type(refiner) in _REFINERS.values():
         try:
-            with torch.device("meta"), _Counted(len(places)):
+            with torch.device("meta"), Building(), _Counted(len(places)):
                 network = refiner.build(sizes["D"], sizes["S"], sizes["K"])
         except FormatError:
             raise

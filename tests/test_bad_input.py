@@ -1,15 +1,21 @@
 """What is wrong, what was expected, what to do: for every parameter and every kind of X."""
 
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
 from conftest import make_estimator
+from PIL import Image
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 
-from skvqdraw import VQDRAW
+import skvqdraw
+from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.nn import DenseRound
-from skvqdraw.refiners import ConvRefiner, Refiner
+from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
 
 BAD_PARAMS = {
     "n_stages": [
@@ -44,7 +50,7 @@ BAD_PARAMS = {
         (-1, r"a float in the range \[0.*, inf\). Got -1 instead"),
         (None, "float"),
     ],
-    "device": [(3, "an instance of 'str'. Got 3 instead")],
+    "device": [(3, "an instance of 'str' or an instance of 'torch.device'. Got 3 instead")],
     "precision": [("fp16", "a str among .*'bf16'.*Got 'fp16' instead")],
     "random_state": [("zero", "Got 'zero' instead")],
     "verbose": [(-1, "Got -1 instead")],
@@ -65,9 +71,86 @@ def test_parameters(X, name, value, message, method):
         getattr(VQDRAW(**{name: value}), method)(X)
 
 
+USED_BY = {
+    "beam_size": ("encode", "reconstruct", "score"),
+    "round_beam_size": ("encode", "reconstruct", "score"),
+    "precision": ("encode", "decode", "sample", "score"),
+    "device": ("encode", "decode", "sample", "score"),
+    "encoding": ("transform", "inverse_transform", "get_feature_names_out"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [(name, method) for name in USED_BY for method in USED_BY[name]]
+)
+def test_what_is_set_after_a_fit_is_checked_when_it_is_used(X, fitted, name, method):
+    rows = {"decode": fitted.encode(X), "inverse_transform": fitted.transform(X)}.get(method, X)
+    arguments = () if method in ("sample", "get_feature_names_out") else (rows,)
+    for value, message in [*BAD_PARAMS[name], (np.inf, "inf"), (-1, "-1")]:
+        vq = copy(fitted).set_params(**{name: value})
+        with pytest.raises(ValueError, match=f"'{name}' parameter of VQDRAW must be .*{message}"):
+            getattr(vq, method)(*arguments)
+
+
+def test_what_a_model_was_fitted_with_it_keeps(X, fitted):
+    """All that only a fit reads may say anything, until there is one."""
+    vq = copy(fitted)
+    for name in set(BAD_PARAMS) - set(USED_BY) - {"random_state", "verbose"}:
+        vq.set_params(**{name: BAD_PARAMS[name][0][0]})
+    np.testing.assert_array_equal(vq.encode(X), fitted.encode(X))
+    np.testing.assert_array_equal(vq.reconstruct(X), fitted.reconstruct(X))
+    with pytest.raises(ValueError, match="parameter of VQDRAW must be"):
+        vq.fit(X)
+
+
+def test_a_refiner_that_is_a_name_has_no_parameters(X):
+    message = r"refiner__hidden_size cannot be set: refiner='auto' has no .* Set refiner=MLPRefiner"
+    with pytest.raises(ValueError, match=message):
+        VQDRAW().set_params(refiner__hidden_size=64)
+    search = GridSearchCV(VQDRAW(), {"refiner__hidden_size": [8]}, error_score="raise")
+    with pytest.raises(ValueError, match=message):
+        search.fit(X)
+    vq = VQDRAW().set_params(refiner=MLPRefiner(), refiner__hidden_size=64)
+    assert vq.refiner.hidden_size == 64
+    with pytest.raises(ValueError, match="Invalid parameter 'width' for estimator MLPRefiner"):
+        vq.set_params(refiner__width=3)
+    with pytest.raises(ValueError, match="Invalid parameter 'width' for estimator VQDRAW"):
+        vq.set_params(width=3)
+
+
+@pytest.mark.parametrize("method", ["encode", "transform", "score", "reconstruct", "partial_fit"])
+@pytest.mark.parametrize("make", [make_estimator, lambda: ClusterBoosting(2, 4, random_state=0)])
+def test_rows_in_other_units_are_warned_of(X, make, method):
+    """Once in a call, at the caller's line; not of the training rows, nor of a single odd one."""
+    estimator = make().fit(X)
+    if not hasattr(estimator, method):
+        pytest.skip("it has no such method")
+    for rows in (X, X[:1], np.concatenate([X, 5 * X[:1]]), -X):
+        estimator.score(rows)
+    with pytest.warns(UserWarning, match="X lies far outside what this .* was fitted on") as caught:
+        getattr(estimator, method)((255 * X).astype(np.uint8))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_rows_of_chances_are_in_the_same_units(X):
+    rare = np.zeros((400, 4), bool)
+    rare[0] = True
+    ClusterBoosting(2, 4, loss="log_loss", random_state=0).fit(rare).encode(~rare)
+
+
 def test_a_budget_is_needed(X):
     with pytest.raises(ValueError, match="max_steps and max_time must not both be None"):
         VQDRAW(max_steps=None).fit(X)
+
+
+def test_a_device_may_be_pytorchs_own(X, tmp_path):
+    vq = make_estimator(device=torch.device("cpu")).fit(X)
+    vq.save(tmp_path / "model")
+    assert skvqdraw.load(tmp_path / "model").device == "cpu"
+    np.testing.assert_array_equal(clone(vq).fit(X).encode(X), vq.encode(X))
+    with pytest.raises(ValueError, match="device must be 'auto' or .*got device.type='meta'"):
+        vq.set_params(device=torch.device("meta")).encode(X)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta2", "meta", "hpu"])
@@ -85,6 +168,11 @@ BAD_X = {
         r"2-D array; got an array of shape \(200, 8, 8\).*X.reshape\(len\(X\), -1\)",
     ),
     "4-D": (lambda X: X.reshape(-1, 8, 8, 1), r"X.reshape\(len\(X\), -1\)"),
+    "list of arrays": (lambda X: list(X.reshape(-1, 8, 8)), "got a list of images.*numpy.stack"),
+    "pillow": (
+        lambda X: tuple(Image.fromarray(x.reshape(8, 8)) for x in X),
+        "got a tuple of images.*reshape",
+    ),
     "no rows": (lambda X: X[:0], r"Found array with 0 sample\(s\)"),
     "no columns": (lambda X: X[:, :0], r"Found array with 0 feature\(s\)"),
     "strings": (lambda X: X.astype(str), "could not convert string to float|dtype='numeric'"),

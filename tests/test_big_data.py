@@ -118,7 +118,7 @@ def peak_memory():
 @pytest.mark.parametrize("dtype", ["u1", "<i4", ">f4", "f2", "f4", "f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_memory_map_is_checked_without_a_copy(estimator, tmp_path, dtype, order):
-    rows = np.full((100_000, 64), 3, dtype, order=order)  # as float16, the sum is infinite
+    rows = np.full((100_000, 64), 1, dtype, order=order)  # as float16, the sum is infinite
     mapped = memory_map(tmp_path / "X.npy", rows)
     del rows
     estimator._validate_X(mapped[:10], reset=False)  # what is imported on the way
@@ -163,7 +163,7 @@ def wide(request, tmp_path):
 def test_wide_rows_are_few_at_a_time(wide, kind, monkeypatch):
     """5,000 rows would take 80 MB in float64."""
     if kind == "VQDRAW":
-        monkeypatch.setattr("skvqdraw._fitting._TABLE_VALUES", 500 * 2_000)
+        monkeypatch.setattr("skvqdraw._table._VALUES_HELD", 500 * 2_000)
         estimator = make_estimator(max_steps=1, batch_size=16)
     else:
         estimator = ClusterBoosting(2, 4, subsample=500, max_iter=2, random_state=0)

@@ -1,6 +1,8 @@
 """Cluster boosting against k-means, exhaustive search and plain loops."""
 
 import itertools
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import NotFittedError
 
-from skvqdraw import ClusterBoosting
+from skvqdraw import ClusterBoosting, load
 from skvqdraw._boosting_losses import LogLoss
 from skvqdraw._residual_kmeans import BeamSearch, nearest, refit
 
@@ -132,6 +134,48 @@ def test_a_beam_keeps_the_best_hypotheses(codebooks):
     assert_array_equal(BeamSearch(codebooks, 4).codes(x), expected)
 
 
+@pytest.mark.parametrize("beam_size", [1, 2, 5])
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_both_ways_to_search_find_the_same(beam_size, n_best, monkeypatch):
+    rng = np.random.default_rng(0)
+    codebooks, x = rng.normal(size=(5, 7, 6)), rng.normal(size=(256, 6))
+    by_tables = BeamSearch(codebooks, beam_size)
+    monkeypatch.setattr("skvqdraw._residual_kmeans._TABLE_BYTES", 0)
+    without = BeamSearch(codebooks, beam_size)
+    assert (by_tables.products is None, without.products is None) == (False, True)
+    monkeypatch.setattr("skvqdraw._residual_kmeans._LEFT_VALUES", 1000)  # of some rows at a time
+    found = [np.sort(search.best(x, n_best), axis=1) for search in (by_tables, without)]
+    assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("n_features", [2, 200])
+@pytest.mark.parametrize("scale", [1, 1e-9, 1e9])
+def test_beams_are_exact_at_extreme_rates(n_features, scale):
+    """24 bits for each of two dimensions: float32's squares of the rows know nothing of the rest."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2)) @ np.linalg.qr(rng.normal(size=(n_features, 2)))[0].T
+    X = (scale * X).astype(np.float32)
+    greedy, beam = (
+        ClusterBoosting(12, 16, beam_size=beam_size, random_state=0).fit(X) for beam_size in (1, 16)
+    )
+    assert beam.score(X) > greedy.score(X) > -1e-11 * scale**2
+    assert greedy.set_params(beam_size=16).score(X) > -1e-11 * scale**2
+
+
+def test_memory_of_a_beam_grows_with_the_options_not_with_their_square():
+    peaks = []
+    for n_options in (512, 1024):
+        codebooks = np.random.default_rng(0).normal(size=(8, n_options, 16)).astype(np.float32)
+        tracemalloc.start()
+        try:
+            BeamSearch(codebooks, 2).codes(np.zeros((256, 16), np.float32))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 2.1 * peaks[0]
+    assert peaks[0] < 20e6
+
+
 def test_beams_and_refits_lower_the_error(digits):
     X, X_test = digits[:1200], digits[1200:]
     greedy, beam, refitted = (
@@ -216,6 +260,35 @@ def test_line_search_finds_the_minimum_of_each_cluster():
         assert_allclose(steps[k], factor * centre)
         assert mean_loss(factor) <= mean_loss(best) + 1e-7
         assert factor <= longest * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, bool, np.float64])
+@pytest.mark.parametrize("factor", [1, 1e7, 2.0**-40, 1e-300, 1e305])
+def test_a_column_of_ones_and_a_factor_of_all_weights(binary, dtype, factor):
+    """17 million rows would do the same as weights of that sum."""
+    X = binary[:200].astype(dtype)
+    X[:, 3], X[:, 4] = 1, 0
+    params = {"n_stages": 2, "n_options": 4, "random_state": 0}
+    for loss in ("log_loss", "squared_error"):
+        plain = ClusterBoosting(**params, loss=loss).fit(X)
+        weighted = ClusterBoosting(**params, loss=loss).fit(X, sample_weight=np.full(200, factor))
+        assert_allclose(weighted.mean_, plain.mean_, rtol=1e-6)
+        assert_allclose(weighted.codebooks_, plain.codebooks_, rtol=1e-4, atol=1e-5)
+        assert_allclose(weighted.stage_loss_, plain.stage_loss_, rtol=1e-5)
+        assert np.isfinite(weighted.reconstruct(X)).all()
+
+
+def test_so_many_rows_that_a_chance_rounds_to_one():
+    boosting = ClusterBoosting(1, 2, loss="log_loss", subsample=100, max_iter=1, random_state=0)
+    X = np.ones((20_000_000, 1), bool)
+    X[:10] = False
+    boosting.fit(X)
+    assert 1 - 1e-6 < boosting.mean_[0] < 1
+    everywhere = ClusterBoosting(1, 2, loss="log_loss", subsample=100, max_iter=1, random_state=0)
+    everywhere.fit(X[10:])
+    assert everywhere.mean_[0] < 1
+    assert np.isfinite(everywhere.stage_loss_).all()
+    assert np.isfinite(everywhere.decode([[0], [1]])).all()
 
 
 def test_line_search_lowers_the_log_loss(binary):
@@ -331,6 +404,25 @@ def test_a_huge_outlier_gets_an_option_of_its_own(digits):
     assert -boosting.score(others) < 0.5 * others.var(axis=0).mean()
 
 
+@pytest.mark.parametrize("exponent", [-24, -17, -12])
+def test_numbers_whose_squares_vanish(digits, exponent):
+    X = (digits * 10.0**exponent).astype(np.float32)
+    if exponent == -12:
+        assert len(np.unique(ClusterBoosting(2, 4, random_state=0).fit(X).encode(X), axis=0)) == 16
+        return
+    with pytest.raises(ValueError, match="as close to its mean as .*, whose squares are too small"):
+        ClusterBoosting().fit(X)
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(X.astype(np.float64))
+    assert len(np.unique(boosting.encode(X.astype(np.float64)), axis=0)) == 16
+
+
+def test_long_doubles_are_taken_as_doubles(digits):
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(digits)
+    other = ClusterBoosting(2, 4, random_state=0).fit(digits.astype(np.longdouble))
+    assert_array_equal(other.encode(digits.astype(np.longdouble)), boosting.encode(digits))
+    assert other.decode([[0, 0]]).dtype == np.float64
+
+
 def test_numbers_whose_squares_overflow(digits):
     X = digits.astype(np.float32)
     X[0, 0] = 1e25
@@ -402,6 +494,57 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(digits, spoil):
     with pytest.raises(ValueError, match="NaN|too large"):
         boosting.fit(bad)
     assert vars(boosting) == before
+
+
+@pytest.mark.parametrize("value", ["log_loss", "absolute_error", None])
+def test_a_model_keeps_the_loss_that_it_was_fitted_with(digits, binary, tmp_path, value):
+    boosting = ClusterBoosting(2, 4, beam_size=2, random_state=0).fit(digits)
+    codes, Xr = boosting.encode(digits), boosting.reconstruct(digits)
+    boosting.set_params(loss=value)
+    assert boosting.loss_ == "squared_error"
+    assert_array_equal(boosting.encode(digits), codes)
+    assert_array_equal(boosting.decode(codes), Xr)
+    assert boosting.score(digits) == pytest.approx(-np.square(Xr - digits).mean())
+    assert_array_equal(pickle.loads(pickle.dumps(boosting)).decode(codes), Xr)
+    if value == "log_loss":
+        boosting.save(tmp_path / "model")
+        loaded = load(tmp_path / "model")
+        assert (loaded.loss, loaded.loss_) == (value, "squared_error")
+        assert_array_equal(loaded.decode(codes), Xr)
+        assert loaded.set_params(beam_size=1).fit(binary).loss_ == "log_loss"
+
+
+@pytest.mark.parametrize("value", [0, "4", 2.5, -1, None])
+def test_a_beam_set_after_the_fit_is_checked(digits, value):
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(digits).set_params(beam_size=value)
+    message = "The 'beam_size' parameter of ClusterBoosting must be an int in the range"
+    for method in (boosting.encode, boosting.score, boosting.transform, boosting.reconstruct):
+        with pytest.raises(ValueError, match=message):
+            method(digits)
+    boosting.decode([[0, 1]])
+
+
+def test_a_beam_and_refits_set_after_a_fit_with_log_loss(binary):
+    boosting = ClusterBoosting(2, 4, loss="log_loss", random_state=0).fit(binary)
+    boosting.set_params(n_refits=2).encode(binary)
+    with pytest.raises(ValueError, match="beam_size=2 needs loss='squared_error'; got loss='log_l"):
+        boosting.set_params(beam_size=2).encode(binary)
+
+
+@pytest.mark.parametrize("value", ["ordinals", None, 3])
+def test_an_encoding_set_after_the_fit_is_checked(digits, value):
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(digits)
+    Z = boosting.transform(digits)
+    boosting.set_params(encoding=value)
+    for call in (
+        lambda: boosting.transform(digits),
+        lambda: boosting.inverse_transform(Z),
+        boosting.get_feature_names_out,
+    ):
+        with pytest.raises(
+            ValueError, match="'encoding' parameter of ClusterBoosting must be a str"
+        ):
+            call()
 
 
 def test_not_fitted(digits):

@@ -86,7 +86,8 @@ def documented(thing):
 
 def parameters_of(thing):
     parameters = inspect.signature(thing).parameters.values()
-    return {p.name: p for p in parameters if p.name != "self"}
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return {stars.get(p.kind, "") + p.name: p for p in parameters if p.name != "self"}
 
 
 def value_of(text):

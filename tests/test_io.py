@@ -361,11 +361,20 @@ def test_a_random_state_instance_cannot_be_saved(X, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, np.float32("inf")])
+@pytest.mark.parametrize("name", ["max_time", "tol", "refiner__hidden_size"])
+def test_a_parameter_that_is_not_finite_is_named(fitted, tmp_path, name, value):
+    vq = copy.deepcopy(fitted).set_params(**{name: value})
+    message = f"{name} must be a finite number to be saved; got {value}. .*set_params.{name}="
+    with pytest.raises(ValueError, match=message):
+        vq.save(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda vq: vq.set_params(beam_size=0), "The 'beam_size' parameter of VQDRAW must be"),
-        (lambda vq: vq.set_params(tol=float("nan")), "NaN is not a finite number"),
         (lambda vq: vq.set_params(refiner=MLPRefiner(0)), "'hidden_size' parameter of MLPRefiner"),
         (lambda vq: vq.network_.double(), "must be .'float32', .*it is .'float64'"),
         (lambda vq: vq.mean_.fill(np.nan), "'mean_' has numbers that are infinite or NaN"),

@@ -55,16 +55,33 @@ def test_rows_come_back_in_the_dtype_that_holds_them(dtype, expected):
     assert preparation.inverse(rows).dtype == expected
 
 
-@pytest.mark.parametrize("value", [0.1, -1e6, 0.0])
-def test_constant_data_have_scale_one(value):
-    mean, scale = mean_and_scale(np.full((1000, 3), value), np.ones(1000))
-    assert scale == 1.0
-    np.testing.assert_allclose(mean, value, rtol=1e-12)
+@pytest.mark.parametrize("value", [0.1, -1e6, 1e-6, 1e-300, 0.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_constant_data_have_a_scale_that_is_nothing_beside_them(value, dtype):
+    X = np.full((1000, 3), value, dtype)
+    mean, scale = mean_and_scale(X, np.ones(1000))
+    np.testing.assert_array_equal(mean, X[0])
+    assert 0 < scale < 2e-7 * (abs(X[0, 0]) or 1)
 
 
-def test_a_variance_that_overflows_is_named():
-    X = np.array([[1e200], [-1e200]])
-    with pytest.raises(ValueError, match="variance of X is too large for float64; rescale X"):
+@pytest.mark.parametrize("constant", [1.7e9, 0.1, -3e15])
+@pytest.mark.parametrize("unit", [1e-5, 1e-140])
+def test_what_is_constant_in_one_column_says_nothing_of_the_others(constant, unit):
+    """Also in rows that have a weight of 0, and where weights are no powers of 2."""
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(3000, 8)) * unit, rng.integers(0, 3, size=3000) / 3
+    X[:, 0] = constant
+    X[weight == 0] = 1e9
+    mean, scale = mean_and_scale(X, weight)
+    others = np.repeat(X[:, 1:], np.round(3 * weight).astype(int), axis=0)
+    assert mean[0] == constant
+    assert scale == pytest.approx(np.sqrt((others / unit).var(axis=0).sum() / 8) * unit, rel=1e-9)
+
+
+@pytest.mark.parametrize(("value", "size"), [(1e200, "large"), (1e-170, "small")])
+def test_a_variance_out_of_range_is_named(value, size):
+    X = np.array([[value], [-value]])
+    with pytest.raises(ValueError, match=f"variance of X is too {size} for float64; rescale X"):
         mean_and_scale(X, np.ones(2))
 
 

@@ -33,6 +33,8 @@ class FactoredNetwork(nn.Module):
     `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`.
     """
 
+    draws = False  # random numbers, when it is called
+
     def __init__(
         self,
         make_trunk,
@@ -62,7 +64,7 @@ class FactoredNetwork(nn.Module):
     def start_from_table(self, table_KD):
         """Take an ndarray as the options of stage 0."""
         with torch.no_grad():
-            self.table.copy_(torch.tensor(table_KD))
+            self.table.copy_(torch.tensor(table_KD, device="cpu"))
 
     def forward(self, x_ND, stage):
         if stage == 0:

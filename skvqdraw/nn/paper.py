@@ -90,6 +90,7 @@ class PaperNetwork(nn.Module):
     """
 
     feature_order = None
+    draws = False  # random numbers, when it is called
 
     def __init__(self, architecture, image_shape, n_stages, n_options, segment_length=None):
         super().__init__()
@@ -124,7 +125,7 @@ class _Segment(nn.Module):
         super().__init__()
         words = iter(layers.split())
         self.layers, _ = _read(words, n_channels, n_channels * n_options, n_stages)
-        self.output_scale = nn.Parameter(torch.tensor(output_scale))
+        self.output_scale = nn.Parameter(torch.tensor(output_scale, dtype=torch.float32))
 
     def forward(self, x_NCHW, stage):
         return self.layers(x_NCHW, stage) * self.output_scale

@@ -200,7 +200,9 @@ def accumulate_gradients(
     if gradient_decay == 1:
         n_together = 1
     if checkpointing:
-        go_through = partial(checkpoint, go_through, use_reentrant=False)
+        # What a network draws must come the same the second time; ours draw nothing.
+        draws = getattr(network, "draws", True)
+        go_through = partial(checkpoint, go_through, use_reentrant=False, preserve_rng_state=draws)
     x_ND, stage, total = torch.zeros_like(target_ND), 0, 0.0
     while stage < n_stages:
         x_ND, objective = go_through(x_ND, stage, min(stage + n_together, n_stages))

@@ -6,7 +6,14 @@ Axes: N rows of a batch, D features.
 import numpy as np
 import torch
 
-from .._rows import pieces, take_rows
+from .._rows import float_dtype, pieces, take_rows, weighted_mean
+
+_OUT_OF_RANGE = (
+    "the variance of X is too {} for float64; rescale X, for example with "
+    "sklearn.preprocessing.RobustScaler."
+)
+# Squares below this have lost digits.
+_SMALLEST_VARIANCE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 
 
 class Preparation:
@@ -52,26 +59,28 @@ class Preparation:
 def mean_and_scale(X, sample_weight):
     """Return the weighted mean per feature and the root of the mean variance, in one dtype.
 
-    Two passes in float64 over pieces: X may be a memory map and is never copied whole.
+    In float64 over pieces: X may be a memory map and is never copied whole. Constant data have no
+    unit of their own: what is left of them is nothing beside the scale that they get.
     """
-    weights = sample_weight / sample_weight.sum()
-    mean_D = np.zeros(X.shape[1])
-    for piece in pieces(*X.shape):
-        mean_D += weights[piece] @ X[piece].astype(np.float64)
     variance = 0.0
-    with np.errstate(over="ignore"):
-        for piece in pieces(*X.shape):
-            deviations = X[piece] - mean_D
-            variance += weights[piece] @ np.square(deviations, out=deviations).mean(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean_D = weighted_mean(X, sample_weight)
+        for piece in pieces(*X.shape, whole_tiles=False):
+            left = np.asarray(X[piece] - mean_D, dtype=np.float64)
+            variance += sample_weight[piece] @ np.square(left, out=left).mean(axis=1)
+    variance /= sample_weight.sum()
     if not np.isfinite(variance):
-        raise ValueError(
-            "the variance of X is too large for float64; rescale X, for example with "
-            "sklearn.preprocessing.RobustScaler."
-        )
-    scale = float(np.sqrt(variance))
-    if scale <= 1e-13 * np.abs(mean_D).max():
-        scale = 1.0  # constant data: what is left is rounding
-    return mean_D.astype(np.result_type(X.dtype, np.float32)), scale
+        raise ValueError(_OUT_OF_RANGE.format("large"))
+    if variance > _SMALLEST_VARIANCE:
+        scale = np.sqrt(variance)
+    elif any(
+        np.any(X[piece][sample_weight[piece] > 0] != mean_D)
+        for piece in pieces(*X.shape, whole_tiles=False)
+    ):
+        raise ValueError(_OUT_OF_RANGE.format("small"))
+    else:
+        scale = np.finfo(np.float32).eps * (np.abs(mean_D).max() or 1.0)
+    return mean_D.astype(float_dtype(X.dtype)), float(scale)
 
 
 def endless_order(rows, batch_size, rng, *, n_taken=0):

@@ -3,6 +3,7 @@
 Axes: N samples of a batch, S stages, K options.
 """
 
+import inspect
 import time
 
 import torch
@@ -14,9 +15,22 @@ from .state import Totals
 MAX_GRADIENT_NORM = 1.0
 
 
+class _AdamW(torch.optim.AdamW):
+    """Without the decorators that import PyTorch's compiler, more than a second in a new process.
+
+    They keep it from compiling these methods, and here nothing is compiled.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+
+
 def make_optimizer(network, learning_rate, weight_decay):
     """Return the optimizer that `train` expects."""
-    return torch.optim.AdamW(
+    return _AdamW(
         network.parameters(),
         lr=learning_rate,
         betas=(0.9, 0.99),

@@ -16,8 +16,8 @@ class Totals:
     NAMES = ("objective", "stage_losses_S", "counts_SK")
 
     def __init__(self, n_stages, n_options, device):
-        self.objective = torch.zeros((), device=device)
-        self.stage_losses_S = torch.zeros(n_stages, device=device)
+        self.objective = torch.zeros((), dtype=torch.float32, device=device)
+        self.stage_losses_S = torch.zeros(n_stages, dtype=torch.float32, device=device)
         self.counts_SK = torch.zeros(n_stages, n_options, dtype=torch.int64, device=device)
         self.n_steps = 0
 
@@ -55,7 +55,7 @@ class Totals:
     def load_arrays(self, arrays):
         """Take the sums from numpy arrays."""
         for name, tensor in zip(self.NAMES, self.tensors(), strict=True):
-            tensor.copy_(torch.tensor(arrays[name]))
+            tensor.copy_(_tensor(arrays[name]))
 
     def tensors(self):
         """Return the sums; `n_steps` is not among them."""
@@ -91,7 +91,7 @@ def network_arrays(network):
 
 def load_network_arrays(network, arrays):
     """Copy arrays into a network of the same specification."""
-    network.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    network.load_state_dict({name: _tensor(array) for name, array in arrays.items()})
 
 
 def optimizer_arrays(optimizer):
@@ -109,7 +109,7 @@ def load_optimizer_arrays(optimizer, arrays):
     state = {}
     for key, array in arrays.items():
         index, name = key.split(".")
-        tensor = torch.tensor(array)
+        tensor = _tensor(array)
         if name != "step":
             tensor = _laid_out_as(parameters[int(index)], tensor)
         state.setdefault(int(index), {})[name] = tensor
@@ -124,6 +124,11 @@ def _laid_out_as(parameter, tensor):
             f"{tuple(tensor.shape)}."
         )
     return torch.empty_like(parameter, dtype=tensor.dtype, device="cpu").copy_(tensor)
+
+
+def _tensor(array):
+    """Return a copy on the CPU, whatever the default device."""
+    return torch.tensor(array, device="cpu")
 
 
 def _array(tensor):
