@@ -3,6 +3,8 @@
 Axes: N samples, S stages, K options.
 """
 
+from numbers import Integral
+
 import numpy as np
 from scipy import sparse
 
@@ -116,9 +118,9 @@ def from_one_hot(Z, n_stages, n_options):
 
 
 def _bits_per_stage(n_options):
-    if n_options < 2:
-        raise ValueError(f"n_options must be at least 2; got {n_options}.")
-    return int(n_options - 1).bit_length()
+    if not isinstance(n_options, Integral) or n_options < 2:
+        raise ValueError(f"n_options must be an integer of at least 2; got {n_options!r}.")
+    return (int(n_options) - 1).bit_length()
 
 
 def pack_codes(codes, n_options):
@@ -200,7 +202,9 @@ def unpack_codes(packed, n_stages, n_options):
            [63,  0, 63]], dtype=uint8)
     """
     n_bits = _bits_per_stage(n_options)
-    packed = np.asarray(packed)
+    if not isinstance(n_stages, Integral) or n_stages < 0:
+        raise ValueError(f"n_stages must be an integer of at least 0; got {n_stages!r}.")
+    n_stages, packed = int(n_stages), np.asarray(packed)
     n_bytes = -(-n_stages * n_bits // 8)
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != n_bytes:
         raise ValueError(

@@ -82,8 +82,24 @@ def test_unpack_refuses(packed, message):
         unpack_codes(packed, n_stages=4, n_options=5)
 
 
+@pytest.mark.parametrize("n_options", [8.0, "8", None, np.float32(8)])
+def test_numbers_that_are_no_integers(n_options):
+    with pytest.raises(
+        ValueError, match="n_options must be an integer of at least 2; got .*8|None"
+    ):
+        pack_codes(np.zeros((1, 2), int), n_options)
+    with pytest.raises(
+        ValueError, match="n_options must be an integer of at least 2; got .*8|None"
+    ):
+        unpack_codes(np.zeros((1, 1), np.uint8), 2, n_options)
+    with pytest.raises(ValueError, match="n_stages must be an integer of at least 0; got .*8|None"):
+        unpack_codes(np.zeros((1, 1), np.uint8), n_options, 8)
+    packed = pack_codes(np.array([[1, 2]]), np.int64(8))
+    np.testing.assert_array_equal(unpack_codes(packed, np.uint8(2), np.int64(8)), [[1, 2]])
+
+
 def test_pack_refuses_a_single_option():
-    with pytest.raises(ValueError, match="n_options must be at least 2; got 1"):
+    with pytest.raises(ValueError, match="n_options must be an integer of at least 2; got 1"):
         pack_codes(np.zeros((1, 1), int), 1)
 
 
