@@ -68,9 +68,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self._encode(X, codes)
         return codes
 
-    def _losses(self, X, Xr):
-        """Return the loss of each row of X given its reconstruction, in float64."""
-        return np.square(Xr.astype(np.float64) - X).mean(axis=1)
+    def _row_losses(self, X):
+        """Yield (slice, losses in float64) of valid rows: squared errors, if nobody knows more."""
+        for piece, Xr in self._reconstructions(X):
+            yield piece, np.square(Xr.astype(np.float64) - X[piece]).mean(axis=1)
 
     def _fitted_on(self):
         """Return the mean of the training data and the mean variance of features, or None."""
@@ -263,8 +264,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_is_fitted(self)
         X = self._validate_X(X, reset=False)
         scores = np.empty(len(X))
-        for piece, Xr in self._reconstructions(X):
-            scores[piece] = -self._losses(X[piece], Xr)
+        for piece, losses in self._row_losses(X):
+            scores[piece] = -losses
         return scores
 
     def score(self, X, y=None):

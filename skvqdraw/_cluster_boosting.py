@@ -6,12 +6,18 @@ import numpy as np
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
+from . import losses
 from ._base import CodeTransformer, unchanged_on_failure
-from ._boosting_losses import LOSSES
 from ._codes import codes_dtype, option_frequencies
 from ._residual_kmeans import BeamSearch, cluster, padded, refit
-from ._rows import float_dtype, take_rows, tiles, unit_weights, weighted_mean
-from ._sklearn import Interval, StrOptions, check_sample_weight, fit_context, validate_params
+from ._rows import float_dtype, pieces, take_rows, tiles, unit_weights
+from ._sklearn import (
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+    validate_params,
+)
 
 # Where a fit with a beam has fewer rows per option, it trains on several hypotheses of each row.
 _ROWS_PER_OPTION = 256
@@ -83,7 +89,7 @@ class ClusterBoosting(CodeTransformer):
     mean_ : ndarray of shape (n_features,)
         Mean of the training data. With "log_loss" half a row of 1 and half a row of 0 are counted
         in, so that its log odds are finite.
-    loss_ : {"squared_error", "log_loss"}
+    loss_ : Loss
         The loss that the codebooks were fitted with, whatever `loss` says by now.
     stage_loss_ : ndarray of shape (n_stages,)
         Mean loss of the training rows after each stage, when `fit` had ended.
@@ -134,7 +140,7 @@ class ClusterBoosting(CodeTransformer):
         **CodeTransformer._parameter_constraints,
         "n_stages": [Interval(Integral, 1, None, closed="left")],
         "n_options": [Interval(Integral, 2, None, closed="left")],
-        "loss": [StrOptions(set(LOSSES))],
+        "loss": [StrOptions(set(losses.NAMES))],
         "shrinkage": [Interval(Real, 0, 1, closed="right"), StrOptions({"auto"})],
         "line_search": ["boolean"],
         "subsample": [Interval(Integral, 1, None, closed="left"), None],
@@ -209,32 +215,27 @@ class ClusterBoosting(CodeTransformer):
         return self
 
     def _validate_X(self, X, *, reset):
-        loss = self.loss if reset else self.loss_
+        loss = losses.find(self.loss) if reset else self.loss_
         if reset:
             self._refuse_without_squares(loss, "n_refits", 0)
         else:
             validate_params(self, "beam_size")
         self._refuse_without_squares(loss, "beam_size", 1)
         X = super()._validate_X(X, reset=reset)
-        if loss == "log_loss" and not (X.min() >= 0 and X.max() <= 1):
-            raise ValueError(
-                f"loss='log_loss' needs values in [0, 1]; X has values from {X.min():.6g} to "
-                f"{X.max():.6g}. Scale X, for example with "
-                "sklearn.preprocessing.MinMaxScaler(clip=True), or set loss='squared_error'."
-            )
+        loss.check(X)
         return X
 
     def _refuse_without_squares(self, loss, name, most):
         """Refuse more of a parameter than a loss can have."""
-        if loss != "squared_error" and getattr(self, name) > most:
+        if not loss.quadratic and getattr(self, name) > most:
             raise ValueError(
-                f"{name}={getattr(self, name)} needs loss='squared_error'; got "
-                f"loss={loss!r}. Set {name}={most}, or fit with the other loss."
+                f"{name}={getattr(self, name)} needs loss='squared_error'; got {loss}. Set "
+                f"{name}={most}, or fit with the other loss."
             )
 
     def _fitted_on(self):
-        if self.loss_ == "log_loss":
-            return None  # rows out of [0, 1] are refused
+        if not self.loss_.centred:
+            return None  # what rows may be, the loss itself says
         squares_K = np.square(self.codebooks_[0].astype(np.float64)).mean(axis=1)
         return self.mean_, self.code_usage_[0] @ squares_K + self.stage_loss_[0]
 
@@ -243,37 +244,36 @@ class ClusterBoosting(CodeTransformer):
         for tile in tiles(len(X)):
             codes[tile] = coder.codes(coder.state(X[tile]))
 
-    def _decode(self, codes):
-        loss = LOSSES[self.loss_]
-        start_D = loss.start(self.mean_)
-        X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
+    def _parameters(self, codes):
+        """Return the parameters of the reconstructions of codes or prefixes."""
+        params_ND = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
+        params_ND[:] = self.loss_.link(self.mean_)
         for tile in tiles(len(codes)):
-            output_ND = np.repeat(start_D[None], len(codes[tile]), axis=0)
             for codebook_KD, codes_N in zip(self.codebooks_, codes[tile].T, strict=False):
-                output_ND += codebook_KD[codes_N]
-            X[tile] = loss.data(output_ND)
-        return X
+                params_ND[tile] += codebook_KD[codes_N]
+        return params_ND
 
-    def _losses(self, X, Xr):
-        if self.loss_ == "squared_error":
-            return super()._losses(X, Xr)
-        tiny = np.finfo(Xr.dtype).eps
-        chance = np.clip(Xr, tiny, 1 - tiny).astype(np.float64)
-        return -(X * np.log(chance) + (1 - X) * np.log1p(-chance)).mean(axis=1)
+    def _decode(self, codes):
+        return self.loss_.inverse_link(self._parameters(codes))
+
+    def _row_losses(self, X):
+        for piece in pieces(*X.shape):
+            rows = X[piece]
+            yield piece, self.loss_.rows(self._parameters(self._codes_of(rows)), rows)
 
 
 class _Coder:
     """Chooses options for tiles of rows."""
 
     def __init__(self, loss, mean_D, codebooks_SKD, beam_size):
-        self.loss = LOSSES[loss]
-        self.start_D = self.loss.start(mean_D)
+        self.loss = loss
+        self.start_D = loss.link(mean_D)
         self.codebooks_SKD = codebooks_SKD
         self.beam = BeamSearch(codebooks_SKD, beam_size) if beam_size > 1 else None
 
     def state(self, rows):
         """Return the state of rows before the first stage."""
-        return self.loss.state(rows, self.start_D)
+        return self.loss._state(rows, self.start_D)
 
     def codes(self, state, losses_SN=None):
         """Return the codes (N, S) of a tile or less, and leave its state at the last stage.
@@ -285,10 +285,10 @@ class _Coder:
             codes_NS[:] = self.beam.codes(padded(state))[: len(state)]
         for s, codebook_KD in enumerate(self.codebooks_SKD):
             if self.beam is None:
-                codes_NS[:, s] = self.loss.choose(padded(state), codebook_KD)[: len(state)]
-            self.loss.move(state, codebook_KD[codes_NS[:, s]])
+                codes_NS[:, s] = self.loss._choose(padded(state), codebook_KD)[: len(state)]
+            self.loss._move(state, codebook_KD[codes_NS[:, s]])
             if losses_SN is not None:
-                losses_SN[s] = self.loss.losses(state)
+                losses_SN[s] = self.loss._losses(state)
         return codes_NS
 
 
@@ -297,6 +297,7 @@ class _Fit:
 
     def __init__(self, estimator, X, sample_weight):
         self.estimator = estimator
+        self.loss = losses.find(estimator.loss)
         self.X = X
         self.sample_weight = sample_weight
         self.weighted_rows = self.rows = np.flatnonzero(sample_weight)
@@ -320,8 +321,7 @@ class _Fit:
         ):
             state = self._state_before(s, state)
             if estimator.verbose > 1:
-                losses_N = LOSSES[estimator.loss].losses(state)
-                loss = np.average(losses_N, weights=self._weight_of(state))
+                loss = np.average(self.loss._losses(state), weights=self._weight_of(state))
                 print(f"ClusterBoosting, stage {s}: loss before it {loss:.6g}")
             self.codebooks_SKD[s] = self._new_codebook(s, state)
         if self.keeps_state:
@@ -331,7 +331,7 @@ class _Fit:
             codes_NS, stage_loss_S = self._judge(self.codebooks_SKD)
         if estimator.n_refits:
             codes_NS, stage_loss_S = self._refit(codes_NS, stage_loss_S)
-        estimator.loss_ = estimator.loss
+        estimator.loss_ = self.loss
         estimator.mean_ = self.mean_D
         estimator.codebooks_ = self.codebooks_SKD
         estimator.stage_loss_ = stage_loss_S
@@ -385,9 +385,9 @@ class _Fit:
 
     def _new_codebook(self, s, state):
         estimator, weight = self.estimator, self._weight_of(state)
-        loss = LOSSES[estimator.loss]
+        loss = self.loss
         centres_KD, n_iter = cluster(
-            loss.descent(state),
+            loss._descent(state),
             estimator.n_options,
             self.rng,
             max_iter=estimator.max_iter,
@@ -396,7 +396,7 @@ class _Fit:
         )
         self.n_iter = max(self.n_iter, n_iter)
         if estimator.line_search:
-            centres_KD = loss.steps(state, centres_KD, weight)
+            centres_KD = loss._steps(state, centres_KD, weight)
         shrinkage = estimator.shrinkage
         if shrinkage == "auto":
             shrinkage = 1.0 if s == 0 else 0.2
@@ -437,7 +437,7 @@ class _Fit:
         return np.average(losses_SN, axis=1, weights=self._of_rows(self.sample_weight))
 
     def _coder(self, codebooks_SKD):
-        return _Coder(self.estimator.loss, self.mean_D, codebooks_SKD, self.estimator.beam_size)
+        return _Coder(self.loss, self.mean_D, codebooks_SKD, self.estimator.beam_size)
 
     def _of_rows(self, array):
         """Return the training rows of an array, uncopied where these are all."""
@@ -450,13 +450,7 @@ class _Fit:
         farthest = max(-float(low_D.min()), float(high_D.max()))
         if farthest > np.sqrt(np.finfo(dtype).max / X.shape[1]) / 4:
             raise ValueError(_OUT_OF_RANGE.format("large", farthest, "large", dtype))
-        mean_D = weighted_mean(X, self.sample_weight)
-        if self.estimator.loss == "log_loss":
-            n_rows = len(self.weighted_rows)
-            mean_D = (mean_D * n_rows + 0.5) / (n_rows + 1)
-            # In float32 a chance may be as good as 1, but its log odds must be finite.
-            return np.minimum(mean_D.astype(dtype), 1 - np.finfo(dtype).epsneg)
-        spread = max((mean_D - low_D).max(), (high_D - mean_D).max())
+        spread = float((high_D - low_D.astype(np.float64)).max())
         if 0 < spread < np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps):
-            raise ValueError(_OUT_OF_RANGE.format("close to its mean", spread, "small", dtype))
-        return mean_D.astype(dtype)
+            raise ValueError(_OUT_OF_RANGE.format("close to each other", spread, "small", dtype))
+        return self.loss.mean_and_scale(X, self.sample_weight)[0]

@@ -9,12 +9,11 @@ import torch
 from ._device import is_out_of_memory, undisturbed
 from ._rows import TILE_ROWS, take_rows
 from ._warn import warn
-from .nn.losses import SquaredError
 from .nn.sequential import Coder
 
 
 def coded_tiles(network, preparation, X, n_stages, *, rows=None, **coder_options):
-    """Yield (slice, target_ND, codes_NS, x_ND) of X, or of the rows of it that are named.
+    """Yield (slice, target_ND, codes_NS, x_NP) of X, or of the rows of it that are named.
 
     The slice says which rows the tile is; tensors are on the network's device. Where memory does
     not suffice, there is a warning, and tiles have fewer rows from there on.
@@ -25,27 +24,27 @@ def coded_tiles(network, preparation, X, n_stages, *, rows=None, **coder_options
         target_ND = preparation.forward(some).to(coder.device)
         return target_ND, *coder.encode(target_ND, n_stages)
 
-    coders = _Coders(network, SquaredError(), X.shape[1], **coder_options)
+    coders = _Coders(network, preparation, **coder_options)
     for tile, coded in coders.in_tiles(code, len(X) if rows is None else len(rows)):
         yield tile, *coded
 
 
-def decoded_tiles(network, preparation, codes, n_features, *, bf16=False):
-    """Yield (slice, rows in the units of X) of codes or prefixes; tiles as of `coded_tiles`."""
+def decoded_tiles(network, preparation, codes, *, bf16=False):
+    """Yield (slice, x_NP) of codes or prefixes; tiles as of `coded_tiles`."""
 
     def decode(coder, tile):
         codes_NS = torch.from_numpy(codes[tile].astype(np.int64)).to(coder.device)
-        return preparation.inverse(coder.decode(codes_NS))
+        return coder.decode(codes_NS)
 
-    coders = _Coders(network, SquaredError(), n_features, bf16=bf16)
+    coders = _Coders(network, preparation, bf16=bf16)
     yield from coders.in_tiles(decode, len(codes))
 
 
 class _Coders:
     """A `Coder`, and one of half as many rows whenever memory has run out."""
 
-    def __init__(self, network, loss, n_features, **options):
-        self.arguments = (network.eval(), loss, n_features)
+    def __init__(self, network, preparation, **options):
+        self.arguments = (network.eval(), preparation.objective, len(preparation.mean_D))
         self.options = options
         self.tile_rows, self.coder = TILE_ROWS, None
 

@@ -1,5 +1,6 @@
 """A fit, apart from the estimator until all of it is done."""
 
+import inspect
 import json
 import threading
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from . import losses
 from ._checkpoint import DivergenceError, restore
 from ._codes import option_counts
 from ._coding import coded_tiles
@@ -22,9 +24,9 @@ from ._table import first_options
 from ._warn import warn
 from .nn import Round
 from .nn.build import Building
-from .nn.losses import SquaredError
+from .nn.preparation import Preparation
 from .refiners import MLPRefiner
-from .training.batches import Preparation, mean_and_scale, prepared_batches
+from .training.batches import prepared_batches
 from .training.loop import make_optimizer, train
 from .training.state import TrainingState, load_network_arrays, network_arrays
 
@@ -63,6 +65,7 @@ class Fit:
         self.started = started
         self.device = resolve_device(estimator.device)
         self.refiner = MLPRefiner() if estimator.refiner == "auto" else clone(estimator.refiner)
+        self.loss = losses.find(estimator.loss)
         self.order_seed = draw_seed(rng)
         try:
             self._set_up(rows, rng, going_on, snapshot)
@@ -78,11 +81,11 @@ class Fit:
         self.loss_curve, step = [], 0
         if snapshot is not None:
             network = self._build(seed=0).to(self.device)
-            self.preparation = _preparation(
+            self.preparation = self._preparation(
                 network, snapshot.arrays["mean"], snapshot.values["scale"]
             )
         elif going_on:
-            _check_same_model(estimator, self.refiner)
+            _check_same_model(estimator, self.refiner, self.loss)
             network, self.preparation = estimator._prepared()
             network = deepcopy(network)
             self.loss_curve, step = list(estimator.loss_curve_), estimator.n_steps_
@@ -90,7 +93,7 @@ class Fit:
             network = self._start(rows, rng)
         optimizer = make_optimizer(network, estimator.learning_rate, estimator.weight_decay)
         self.state = TrainingState(network, optimizer, step)
-        self.watch = _EarlyStopping(estimator.tol * self.preparation.scale**2, network)
+        self.watch = _EarlyStopping(estimator.tol * self._unit, network)
         if snapshot is not None:
             restore(self, snapshot)
         self.order_rng = np.random.default_rng(self.order_seed)
@@ -102,7 +105,15 @@ class Fit:
 
     def _build(self, seed):
         S, K = self.estimator.n_stages, self.estimator.n_options
-        return build_network(self.refiner, self.X.shape[1], S, K, seed=seed)
+        return build_network(self.refiner, self.loss, self.X.shape[1], S, K, seed=seed)
+
+    def _preparation(self, network, mean_D, scale):
+        return Preparation(self.loss, mean_D, scale, getattr(network, "feature_order", None))
+
+    @property
+    def _unit(self):
+        """What losses of the network's are multiplied by to be in X's units."""
+        return self.loss.unit(self.preparation.scale)
 
     def _start(self, rows, rng):
         """Return a new network, its table started from the rows."""
@@ -112,18 +123,17 @@ class Fit:
         # One thread: sums over several round another way for another number of them. One fit at a
         # time: of two that limit the process's threads, the first to leave would undo the limit.
         with _starting, threadpool_limits(1):
-            self.preparation = _preparation(network, *mean_and_scale(self.X, weight))
+            self.preparation = self._preparation(network, *self.loss.mean_and_scale(self.X, weight))
             if hasattr(network, "start_from_table"):
-                network.start_from_table(
-                    first_options(
-                        self._prepared,
-                        rows,
-                        self.X.shape[1],
-                        self.estimator.n_options,
-                        rng,
-                        self.sample_weight,
-                    )
+                centres_KD = first_options(
+                    self._prepared,
+                    rows,
+                    self.X.shape[1],
+                    self.estimator.n_options,
+                    rng,
+                    self.sample_weight,
                 )
+                network.start_from_table(self.preparation.options(centres_KD))
         network = network.to(self.device)
         self._take_start_from_first(network)
         return network
@@ -160,6 +170,7 @@ class Fit:
                 self.device,
                 n_parts=estimator.gradient_accumulation,
             ),
+            self.preparation.objective,
             n_stages=estimator.n_stages,
             n_options=estimator.n_options,
             learning_rate=estimator.learning_rate,
@@ -226,17 +237,18 @@ class Fit:
         self.loss_curve.append(record)
 
     def _error(self, rows):
-        """Mean squared error of the reconstructions of rows, in X's squared units."""
+        """Mean loss of the reconstructions of rows, in X's units."""
         rows, total = self.processes.share(rows), 0.0
+        objective = self.preparation.objective
         errors = [
-            (x_ND - target_ND).square().mean(1).cpu().numpy()
-            for _, target_ND, _, x_ND in self._coded_tiles(rows)
+            objective.grid(x_NP[:, None], target_ND)[:, 0].cpu().numpy()
+            for _, target_ND, _, x_NP in self._coded_tiles(rows)
         ]
         weight = self.sample_weight[rows]
         if errors:  # there are none where processes outnumber rows
             total = np.multiply(np.concatenate(errors), weight).sum()
         total, weight = self.processes.sum([total, weight.sum()])
-        return float(total / weight * self.preparation.scale**2)
+        return float(total / weight * self._unit)
 
     def _coded_tiles(self, rows):
         """Code rows of X as the estimator will, but for the beam between rounds."""
@@ -276,10 +288,10 @@ class Fit:
         yield "a smaller refiner"
 
     def _in_units_of_X(self, record):
-        """Return the record with losses in X's squared units."""
+        """Return the record with losses in X's units."""
         if not np.isfinite(record["loss"]):
             raise self._diverged(f"the loss became {record['loss']}")
-        unit = self.preparation.scale**2
+        unit = self._unit
         return {**record, "loss": record["loss"] * unit, "error": record["error"] * unit}
 
 
@@ -339,11 +351,11 @@ class _Progress:
         self.bar.close()
 
 
-def build_network(refiner, n_features, n_stages, n_options, *, seed, try_out=True):
+def build_network(refiner, loss, n_features, n_stages, n_options, *, seed, try_out=True):
     """Build a network from a seed, and try it out."""
     maker = type(refiner).__name__
     with undisturbed(torch.device("cpu")), _seeded(refiner, seed):
-        network = refiner.build(n_features, n_stages, n_options)
+        network = built(refiner, loss, n_features, n_stages, n_options)
         if not isinstance(network, torch.nn.Module):
             raise TypeError(
                 f"{maker}.build must return a torch.nn.Module; got {type(network).__name__}."
@@ -351,14 +363,14 @@ def build_network(refiner, n_features, n_stages, n_options, *, seed, try_out=Tru
         if not try_out:
             return network.eval()
         with torch.inference_mode():
-            x_ND = torch.zeros(1, n_features)
-            a_round = network.eval()(x_ND, 0)
+            target_ND = torch.zeros(1, n_features)
+            a_round = network.eval()(torch.zeros(1, n_features * loss.n_params), 0)
             if not isinstance(a_round, Round):
                 raise TypeError(
                     f"{type(network).__name__}, built by {maker}, must return a round, such as "
                     f"skvqdraw.nn.DenseRound; got {type(a_round).__name__}."
                 )
-            shape = tuple(a_round.losses(x_ND, SquaredError()).shape)
+            shape = tuple(a_round.losses(target_ND, loss).shape)
     if shape != (1, n_options):
         raise ValueError(
             f"{type(network).__name__}, built by {maker}, must propose n_options={n_options} "
@@ -385,8 +397,16 @@ def _seeded(refiner, seed):
         yield
 
 
-def _preparation(network, mean_D, scale):
-    return Preparation(mean_D, scale, getattr(network, "feature_order", None))
+def built(refiner, loss, n_features, n_stages, n_options):
+    """Return what a refiner builds for the parameters of a loss."""
+    if loss.n_params == 1:  # the refiner may not know of others
+        return refiner.build(n_features, n_stages, n_options)
+    if "n_params" not in inspect.signature(refiner.build).parameters:
+        raise TypeError(
+            f"{type(refiner).__name__}.build must take n_params, since {type(loss).__name__} has "
+            f"{loss.n_params} parameters for each feature."
+        )
+    return refiner.build(n_features, n_stages, n_options, n_params=loss.n_params)
 
 
 def draw_seed(rng):
@@ -411,18 +431,20 @@ def refuse_differences(processes, identity):
         )
 
 
-def _check_same_model(estimator, refiner):
-    """Refuse to go on training with other stages, options or refiner."""
+def _check_same_model(estimator, refiner, loss):
+    """Refuse to go on training with other stages, options, refiner or loss."""
     wanted = {
         "n_stages": estimator.n_stages,
         "n_options": estimator.n_options,
         "refiner": (type(refiner), refiner.get_params()),
+        "loss": (type(loss), loss.get_params()),
     }
     n_stages, n_options = estimator._code_shape
     fitted = {
         "n_stages": n_stages,
         "n_options": n_options,
         "refiner": (type(estimator.refiner_), estimator.refiner_.get_params()),
+        "loss": (type(estimator.loss_), estimator.loss_.get_params()),
     }
     for name, value in wanted.items():
         if value != fitted[name]:

@@ -82,10 +82,10 @@ def make(cls, params, specs, depth=0):
             f"{cls.__name__} has no parameters {sorted(params.keys() - known.keys())}; install the "
             "newest skvqdraw"
         )
-    # Of ours, one parameter alone may hold refiners; validation would print them elsewhere.
+    # Of ours, two parameters alone may hold objects; validation would print them elsewhere.
     ours = comes_with_package(cls)
     params = {
-        name: from_json(value, {} if ours and name != "refiner" else specs, depth)
+        name: from_json(value, {} if ours and name not in ("loss", "refiner") else specs, depth)
         for name, value in params.items()
     }
     try:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from . import losses
 from ._base import CodeTransformer, unchanged_on_failure
 from ._checkpoint import checkpoint_of, identity_of, identity_of_partial_fit
 from ._coding import coded_tiles, decoded_tiles
 from ._device import resolve_device, undisturbed
 from ._fitting import Fit, build_network, draw_seed, refuse_differences
-from ._rows import unit_weights
+from ._rows import pieces, unit_weights
 from ._sklearn import (
     HasMethods,
     Interval,
@@ -24,7 +25,8 @@ from ._sklearn import (
     fit_context,
     validate_params,
 )
-from .training.batches import Preparation, endless_order, one_pass
+from .nn.preparation import Preparation
+from .training.batches import endless_order, one_pass
 from .training.distributed import find_processes
 from .training.schedule import constant, warm_up_and_cosine
 from .training.state import (
@@ -58,6 +60,11 @@ class VQDRAW(CodeTransformer):
     n_options : int, default=64
         Number of proposals to choose from at each stage, at least 2. 16 to 1024; powers of two
         waste no bits. Up to 256, all rows share the first evaluation of the network in coding.
+    loss : {"squared_error", "log_loss"} or Loss, default="squared_error"
+        What to lower. "log_loss" is for rows of 0 and 1, or of chances between them: what is coded
+        are log odds, and reconstructions are chances. An object is a loss of your own, see
+        :class:`~skvqdraw.losses.Loss`. All but squared error write the candidates out, which takes
+        several times as long.
     refiner : {"auto"} or Refiner, default="auto"
         Specification of the refinement network. "auto" is
         :class:`~skvqdraw.refiners.MLPRefiner` with its defaults. For rows that are images,
@@ -111,8 +118,8 @@ class VQDRAW(CodeTransformer):
         Evaluation points (of about 50 in a fit) without improvement after which to stop. Only
         used with `early_stopping`.
     tol : float, default=1e-4
-        The least improvement that counts, as a share of the variance of the training data. Only
-        used with `early_stopping`.
+        The least improvement that counts, as a share of the variance of the training data, or in
+        nats. Only used with `early_stopping`.
     warm_start : bool, default=False
         Whether `fit` goes on from the present network. Centre and scale stay those of the first
         fit; another `n_stages`, `n_options` or `refiner` is refused.
@@ -143,19 +150,22 @@ class VQDRAW(CodeTransformer):
         The trained refinement network.
     refiner_ : Refiner
         The specification it was built from.
+    loss_ : Loss
+        The loss that the network was trained with.
     mean_ : ndarray of shape (n_features,)
-        Mean of the training data.
+        Mean of the training data. With "log_loss" half a row of 1 and half a row of 0 are counted
+        in, so that its log odds are finite.
     scale_ : float
         Root of the mean variance of the training data: the network's unit. Of constant data, a
         ten-millionth of the largest number, so that they are reconstructed as exactly as float32
-        allows.
+        allows. With "log_loss" it is 1.
     code_usage_ : ndarray of shape (n_stages, n_options)
         Share of training rows that use each option, of up to 2048 rows.
     loss_curve_ : list of dict
         One record per evaluation point: `step`, `seconds`, `loss` (the training loss), `error`
-        (mean squared error after the last stage, on training batches), `entropy` (bits of the
+        (mean loss after the last stage, on training batches), `entropy` (bits of the
         codes in use, the sum over stages) and, with `early_stopping`, `validation_error`. Losses
-        and errors are in the squared units of X.
+        and errors are in the squared units of X, or in nats.
     n_steps_ : int
         Number of optimizer steps made.
     n_features_in_ : int
@@ -186,6 +196,7 @@ class VQDRAW(CodeTransformer):
         **CodeTransformer._parameter_constraints,
         "n_stages": [Interval(Integral, 1, None, closed="left")],
         "n_options": [Interval(Integral, 2, None, closed="left")],
+        "loss": [StrOptions(set(losses.NAMES)), HasMethods(["grid", "get_params"])],
         "refiner": [StrOptions({"auto"}), HasMethods(["build", "get_params"])],
         "beam_size": [Interval(Integral, 1, None, closed="left")],
         "round_beam_size": [Interval(Integral, 1, None, closed="left")],
@@ -216,6 +227,7 @@ class VQDRAW(CodeTransformer):
         n_stages=8,
         n_options=64,
         *,
+        loss="squared_error",
         refiner="auto",
         beam_size=1,
         round_beam_size=16,
@@ -243,6 +255,7 @@ class VQDRAW(CodeTransformer):
     ):
         self.n_stages = n_stages
         self.n_options = n_options
+        self.loss = loss
         self.refiner = refiner
         self.beam_size = beam_size
         self.round_beam_size = round_beam_size
@@ -468,6 +481,7 @@ class VQDRAW(CodeTransformer):
         self.mean_ = fit.preparation.mean_D
         self.scale_ = fit.preparation.scale
         self.refiner_ = fit.refiner
+        self.loss_ = fit.loss
         self.network_ = fit.state.network
         self.loss_curve_ = fit.loss_curve
         self.n_steps_ = fit.state.step
@@ -481,10 +495,16 @@ class VQDRAW(CodeTransformer):
             if next(network.parameters()).device != device:
                 network.to(device)
         feature_order = getattr(network, "feature_order", None)
-        return network, Preparation(self.mean_, self.scale_, feature_order)
+        return network, Preparation(self.loss_, self.mean_, self.scale_, feature_order)
+
+    def _validate_X(self, X, *, reset):
+        X = super()._validate_X(X, reset=reset)
+        (losses.find(self.loss) if reset else self.loss_).check(X)
+        return X
 
     def _fitted_on(self):
-        return self.mean_, self.scale_**2
+        # Where targets are not centred, the loss itself says what rows may be.
+        return (self.mean_, self.scale_**2) if self.loss_.centred else None
 
     def _coder_options(self):
         validate_params(self, "beam_size", "round_beam_size")
@@ -501,24 +521,36 @@ class VQDRAW(CodeTransformer):
         ):
             codes[tile] = codes_NS.cpu().numpy()
 
-    def _reconstructions(self, X):
+    def _parameters_of_rows(self, X):
+        """Yield (slice, parameters) of the reconstructions of rows."""
         if self.beam_size > 1:  # what the hypotheses of a row share is not computed the same way
-            yield from super()._reconstructions(X)
+            for piece in pieces(*X.shape):
+                yield piece, self._parameters(self._codes_of(X[piece]))
             return
         network, preparation = self._prepared()
-        for tile, _, _, x_ND in coded_tiles(
+        for tile, _, _, x_NP in coded_tiles(
             network, preparation, X, len(self.code_usage_), **self._coder_options()
         ):
-            yield tile, preparation.inverse(x_ND)
+            yield tile, preparation.parameters(x_NP)
+
+    def _reconstructions(self, X):
+        for tile, params_NP in self._parameters_of_rows(X):
+            yield tile, self.loss_.inverse_link(params_NP)
+
+    def _row_losses(self, X):
+        for tile, params_NP in self._parameters_of_rows(X):
+            yield tile, self.loss_.rows(params_NP, X[tile])
+
+    def _parameters(self, codes):
+        """Return the parameters of the reconstructions of codes or prefixes."""
+        network, preparation = self._prepared()
+        params_NP = np.empty((len(codes), preparation.width), dtype=self.mean_.dtype)
+        for tile, x_NP in decoded_tiles(network, preparation, codes, bf16=self.precision == "bf16"):
+            params_NP[tile] = preparation.parameters(x_NP)
+        return params_NP
 
     def _decode(self, codes):
-        network, preparation = self._prepared()
-        X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
-        for tile, rows in decoded_tiles(
-            network, preparation, codes, self.n_features_in_, bf16=self.precision == "bf16"
-        ):
-            X[tile] = rows
-        return X
+        return self.loss_.inverse_link(self._parameters(codes))
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -531,6 +563,6 @@ class VQDRAW(CodeTransformer):
         if "network_" in state:
             arrays = self.network_
             self.network_ = build_network(
-                self.refiner_, self.n_features_in_, *self._code_shape, seed=0
+                self.refiner_, self.loss_, self.n_features_in_, *self._code_shape, seed=0
             )
             load_network_arrays(self.network_, arrays)

@@ -28,10 +28,10 @@ import torch
 from sklearn.base import BaseEstimator
 from torch.overrides import TorchFunctionMode
 
-from . import refiners
+from . import losses, refiners
 from ._cluster_boosting import ClusterBoosting
 from ._files import open_regular, write_atomically
-from ._fitting import build_network
+from ._fitting import build_network, built
 from ._plain import (
     check_curve,
     check_curve_keys,
@@ -57,8 +57,9 @@ __all__ = ["SKOPS_TRUSTED", "load"]
 _FORMAT_VERSION = 2
 _ESTIMATORS = {"ClusterBoosting": ClusterBoosting, "VQDRAW": VQDRAW}
 _REFINERS = {name: getattr(refiners, name) for name in refiners.__all__ if name != "Refiner"}
+_SPECS = _REFINERS | {cls.__name__: cls for cls in losses.NAMES.values()}
 SKOPS_TRUSTED = sorted(
-    f"{cls.__module__}.{cls.__name__}" for cls in (*_ESTIMATORS.values(), *_REFINERS.values())
+    f"{cls.__module__}.{cls.__name__}" for cls in (*_ESTIMATORS.values(), *_SPECS.values())
 )
 
 _TEXT = {
@@ -82,9 +83,6 @@ _SMALL = {
         "scale_": Interval(Real, 0, None, closed="neither"),
     },
 }
-# Those that are what a parameter says, if the text does not say them: the parameter was not
-# changed after the fit.
-_AS_PARAMETER = {ClusterBoosting: {"loss_": "loss"}, VQDRAW: {}}
 # Learned arrays with their axes and dtypes: S stages, K options, D features. None is as `mean_`.
 _MEAN_AND_USAGE = {"mean_": ("D", ("float32", "float64")), "code_usage_": ("SK", ("float64",))}
 _ARRAYS = {
@@ -113,14 +111,14 @@ def save(estimator, path):
             f"only {', '.join(_ESTIMATORS)} can be saved, not subclasses, which load would not "
             f"know; got {cls.__name__}. Use pickle or joblib."
         )
-    found = [*_classes_in(estimator), *_classes_in(getattr(estimator, "refiner_", None))]
+    learned = (getattr(estimator, name, None) for name in ("refiner_", "loss_"))
+    found = [cls for value in (estimator, *learned) for cls in _classes_in(value)]
     specs = _by_name(found)
     params = estimator.get_params(deep=False)
     params = {name: value for name, value in params.items() if name not in _NOT_SAVED}
     fitted = {name: getattr(estimator, name) for name in _SMALL[cls]}
-    for name, parameter in _AS_PARAMETER[cls].items():
-        if getattr(estimator, name) != params[parameter]:
-            fitted[name] = getattr(estimator, name)
+    if not losses.is_named_by(estimator.loss_, estimator.loss):  # it was changed after the fit
+        fitted["loss_"] = to_json("loss_", estimator.loss_)
     arrays = {name: getattr(estimator, name) for name in _ARRAYS[cls]}
     if hasattr(estimator, "feature_names_in_"):
         arrays["feature_names_in_"] = names_to_array(estimator.feature_names_in_)
@@ -168,8 +166,8 @@ def load(path, *, allow=()):
     path : str or path-like
         The file.
     allow : sequence of type, default=()
-        Refiner classes of your own that the file may name. They are given the parameters that it
-        says; to bound what they make of these is up to them.
+        Classes of refiners and losses of your own that the file may name. They are given the
+        parameters that it says; to bound what they make of these is up to them.
 
     Returns
     -------
@@ -199,7 +197,7 @@ def load(path, *, allow=()):
     True
     """
     if not isinstance(allow, Sequence) or not all(isinstance(cls, type) for cls in allow):
-        raise TypeError(f"allow must be a list of refiner classes; got {allow!r}.")
+        raise TypeError(f"allow must be a list of classes of refiners and losses; got {allow!r}.")
     specs = _by_name(allow)
     path = os.fsdecode(path)
     try:
@@ -240,14 +238,11 @@ def _check_header(file, n_bytes, specs):
         raise FormatError(f"params must not hold {sorted(_NOT_SAVED)}")
     estimator = make(cls, text["params"], specs)
     others = {"refiner_", "loss_curve_"} if cls is VQDRAW else set()
-    learned = {name: fitted[name] for name in _AS_PARAMETER[cls] if name in fitted}
-    check_keys("fitted", fitted, _SMALL[cls].keys() | others | learned.keys())
-    for name, parameter in _AS_PARAMETER[cls].items():
-        value = learned.get(name, getattr(estimator, parameter))
-        allowed = cls._parameter_constraints[parameter]
-        if not isinstance(value, str) or not any(rule.is_satisfied_by(value) for rule in allowed):
-            raise FormatError(f"{name} must be a {parameter}; it is {value!r}")
-        setattr(estimator, name, value)
+    check_keys("fitted", fitted, _SMALL[cls].keys() | others | ({"loss_"} & fitted.keys()))
+    loss = from_json(fitted["loss_"], specs) if "loss_" in fitted else estimator.loss
+    estimator.loss_ = losses.find(loss) if isinstance(loss, str) else loss
+    if not hasattr(estimator.loss_, "grid"):
+        raise FormatError(f"loss_ must be a loss; it is {loss!r}")
     for name, allowed in _SMALL[cls].items():
         kind = float if allowed.type is Real else int  # no int that is too large for a float
         if type(fitted[name]) is not kind or not allowed.is_satisfied_by(fitted[name]):
@@ -262,7 +257,7 @@ def _check_header(file, n_bytes, specs):
     rest = {name: place for name, place in places.items() if name not in wanted}
     if cls is VQDRAW:
         estimator.refiner_ = from_json(fitted["refiner_"], specs)
-        _check_network(estimator.refiner_, sizes, rest)
+        _check_network(estimator.refiner_, estimator.loss_, sizes, rest)
     elif rest:
         raise FormatError(f"it has unknown arrays: {sorted(rest)}")
     return header, text, places, estimator
@@ -326,14 +321,14 @@ class _Counted(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _check_network(refiner, sizes, places):
+def _check_network(refiner, loss, sizes, places):
     """Check the arrays of a network against one without memory, if the refiner is one of ours."""
     if not hasattr(refiner, "build"):
         raise FormatError(f"refiner_ must be a refiner; it is {refiner!r}")
     if type(refiner) in _REFINERS.values():
         try:
             with torch.device("meta"), Building(), _Counted(len(places)):
-                network = refiner.build(sizes["D"], sizes["S"], sizes["K"])
+                network = built(refiner, loss, sizes["D"], sizes["S"], sizes["K"])
         except FormatError:
             raise
         except Exception as error:
@@ -388,6 +383,7 @@ def _network(estimator, arrays, places):
     try:
         network = build_network(
             estimator.refiner_,
+            estimator.loss_,
             estimator.n_features_in_,
             *estimator.code_usage_.shape,
             seed=0,
@@ -405,12 +401,12 @@ def _network(estimator, arrays, places):
 
 
 def _by_name(classes):
-    """Return our refiners and others by their names, which are all that a file says of them."""
-    specs = dict(_REFINERS)
+    """Return our refiners, losses and others by their names, all that a file says of them."""
+    specs = dict(_SPECS)
     for cls in classes:
         if specs.setdefault(cls.__name__, cls) is not cls:
             raise ValueError(
-                f"two classes of refiners are called {cls.__name__}: {specs[cls.__name__]} and "
+                f"two classes are called {cls.__name__}: {specs[cls.__name__]} and "
                 f"{cls}. A file could not tell them apart; rename yours."
             )
     return specs

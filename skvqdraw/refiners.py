@@ -66,7 +66,7 @@ class Refiner(BaseEstimator):
 
     _parameter_constraints: dict = {}
 
-    def build(self, n_features, n_stages, n_options):
+    def build(self, n_features, n_stages, n_options, n_params=1):
         """Return a new refinement network.
 
         Parameters
@@ -77,13 +77,16 @@ class Refiner(BaseEstimator):
             Number of stages that the network must serve.
         n_options : int
             Number of options to propose at each stage.
+        n_params : int, default=1
+            Number of parameters of a feature, which lie side by side. Only given where a loss has
+            several: a refiner may do without.
 
         Returns
         -------
         network : torch.nn.Module
-            Called as ``network(x, stage)`` with reconstructions ``x`` (n_samples, n_features),
-            centred and scaled, it returns a round: `skvqdraw.nn.DenseRound` or
-            `skvqdraw.nn.FactoredRound`.
+            Called as ``network(x, stage)`` with the parameters ``x`` of reconstructions, of shape
+            (n_samples, n_features * n_params), counted from those of the mean, it returns a round:
+            `skvqdraw.nn.DenseRound` or `skvqdraw.nn.FactoredRound`.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must implement build(n_features, n_stages, n_options) and "
@@ -100,11 +103,11 @@ class _FactoredRefiner(Refiner):
         "rounds_per_trunk": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def _trunk_maker(self, n_features):
+    def _trunk_maker(self, n_features, n_params):
         """Return a function of the number of rounds that returns a trunk."""
         raise NotImplementedError
 
-    def build(self, n_features, n_stages, n_options):
+    def build(self, n_features, n_stages, n_options, n_params=1):
         """Return a new network of factored rounds.
 
         Parameters
@@ -115,6 +118,8 @@ class _FactoredRefiner(Refiner):
             Number of stages that the network must serve.
         n_options : int
             Number of options to propose at each stage.
+        n_params : int, default=1
+            Number of parameters of a feature.
 
         Returns
         -------
@@ -128,8 +133,8 @@ class _FactoredRefiner(Refiner):
         """
         validate_params(self)
         return FactoredNetwork(
-            self._trunk_maker(n_features),
-            n_features,
+            self._trunk_maker(n_features, n_params),
+            n_features * n_params,
             n_stages,
             n_options,
             basis_size=self.basis_size,
@@ -196,10 +201,10 @@ class MLPRefiner(_FactoredRefiner):
         self.stages_per_round = stages_per_round
         self.rounds_per_trunk = rounds_per_trunk
 
-    def _trunk_maker(self, n_features):
+    def _trunk_maker(self, n_features, n_params):
         return partial(
             MLPTrunk,
-            n_features=n_features,
+            n_features=n_features * n_params,
             basis_size=self.basis_size,
             hidden_size=self.hidden_size,
             n_blocks=self.n_blocks,
@@ -278,10 +283,14 @@ class ConvRefiner(_FactoredRefiner):
         self.stages_per_round = stages_per_round
         self.rounds_per_trunk = rounds_per_trunk
 
-    def _trunk_maker(self, n_features):
+    def _trunk_maker(self, n_features, n_params):
+        height, width, channels = _check_image_shape(
+            self.image_shape, n_features, self.downsampling
+        )
         return partial(
             ConvTrunk,
-            image_shape=_check_image_shape(self.image_shape, n_features, self.downsampling),
+            image_shape=(height, width, channels),
+            n_params=n_params,
             basis_size=self.basis_size,
             n_channels=self.n_channels,
             n_blocks=self.n_blocks,
@@ -332,13 +341,15 @@ class PaperRefiner(Refiner):
         self.architecture = architecture
         self.segment_length = segment_length
 
-    def build(self, n_features, n_stages, n_options):
+    def build(self, n_features, n_stages, n_options, n_params=1):
         """Return a new network.
 
         Parameters
         ----------
         n_features, n_stages, n_options : int
             What it must serve.
+        n_params : int, default=1
+            Number of parameters of a feature.
 
         Returns
         -------
@@ -353,7 +364,9 @@ class PaperRefiner(Refiner):
         validate_params(self)
         architecture = ARCHITECTURES[self.architecture]
         shape = architecture.image_shape if self.image_shape is None else self.image_shape
-        shape = _check_image_shape(shape, n_features, architecture.downsampling)
+        height, width, channels = _check_image_shape(shape, n_features, architecture.downsampling)
+        # Parameters of a pixel are to a convolution as channels of it.
+        shape = height, width, channels * n_params
         return PaperNetwork(self.architecture, shape, n_stages, n_options, self.segment_length)
 
 

@@ -22,8 +22,8 @@ from conftest import make_estimator
 from torch import distributed
 
 from skvqdraw.datasets import load_digits_images
+from skvqdraw.losses import SquaredError
 from skvqdraw.nn import DenseRound
-from skvqdraw.nn.losses import SquaredError
 from skvqdraw.nn.sequential import accumulate_gradients
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
 from skvqdraw.training import loop

@@ -24,6 +24,7 @@ BAD_PARAMS = {
         ("4", "int"),
     ],
     "n_options": [(1, r"an int in the range \[2, inf\). Got 1 instead"), (None, "an int")],
+    "loss": [("absolute", "a str among .*log_loss"), (None, "str among")],
     "refiner": [("conv", r"a str among \{'auto'\} or an object implementing"), (None, "'auto'")],
     "beam_size": [(0, r"an int in the range \[1, inf\). Got 0 instead")],
     "round_beam_size": [(0, r"an int in the range \[1, inf\). Got 0 instead"), (None, "an int")],

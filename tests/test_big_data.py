@@ -23,9 +23,10 @@ from skvqdraw import ClusterBoosting, load_pretrained
 from skvqdraw._coding import _exact
 from skvqdraw._fitting import build_network
 from skvqdraw._rows import TILE_ROWS, take_rows
+from skvqdraw.losses import SquaredError
 from skvqdraw.nn import DenseRound
+from skvqdraw.nn.preparation import Preparation
 from skvqdraw.refiners import Refiner
-from skvqdraw.training.batches import Preparation
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -444,9 +445,14 @@ class SlowRefiner(Refiner):
 
 def test_threads_that_build_networks_leave_the_random_stream_alone():
     state = torch.get_rng_state()
-    alone = [build_network(SlowRefiner(), 5, 2, 3, seed=seed).moves for seed in range(4)]
+    alone = [
+        build_network(SlowRefiner(), SquaredError(), 5, 2, 3, seed=seed).moves for seed in range(4)
+    ]
     with ThreadPoolExecutor(4) as threads:
-        parts = [threads.submit(build_network, SlowRefiner(), 5, 2, 3, seed=s) for s in range(4)]
+        parts = [
+            threads.submit(build_network, SlowRefiner(), SquaredError(), 5, 2, 3, seed=s)
+            for s in range(4)
+        ]
     for network, moves in zip(parts, alone, strict=True):
         assert torch.equal(network.result().moves, moves)
     assert torch.equal(torch.get_rng_state(), state)

@@ -294,7 +294,7 @@ def test_out_of_memory_before_the_first_step(X, fitted, monkeypatch):
     def fail(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("skvqdraw._fitting.mean_and_scale", fail)
+    monkeypatch.setattr("skvqdraw.losses.weighted_mean", fail)
     message = (
         "out of memory on cpu before the first step, with batch_size=128 rows of 64 features, "
         "n_stages=4, n_options=8 and MLPRefiner(basis_size=4, hidden_size=16). Set a smaller "

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 import skvqdraw
 from skvqdraw import VQDRAW
-from skvqdraw.nn.losses import SquaredError
+from skvqdraw.losses import SquaredError
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 SeriesRefiner = runpy.run_path(str(GUIDE / "series_refiner.py"))["SeriesRefiner"]

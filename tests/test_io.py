@@ -140,6 +140,7 @@ def test_types_for_skops_to_trust_are_those_that_it_asks_for(X):
         make_estimator(refiner=spec).fit(pd.DataFrame(X).rename(columns=str)),
         make_estimator(refiner=PaperRefiner((8, 8)), max_steps=0).fit(X),
         skvqdraw.ClusterBoosting(2, 4, random_state=np.random.RandomState(0)).fit(X),
+        skvqdraw.ClusterBoosting(2, 4, loss="log_loss").fit(X),
     ]
     asked_for = set()
     for model in models:
@@ -243,7 +244,9 @@ def test_refiners_of_users_must_be_allowed(X, tmp_path):
     with pytest.raises(FormatError, match=r"unknown refiner 'FixedMoves'.*load\(path, allow="):
         skvqdraw.load(path)
     for wrong in (FixedMoves, ["FixedMoves"]):
-        with pytest.raises(TypeError, match="allow must be a list of refiner classes; got"):
+        with pytest.raises(
+            TypeError, match="allow must be a list of classes of refiners and losses; got"
+        ):
             skvqdraw.load(path, allow=wrong)
     assert_same_model(vq, skvqdraw.load(path, allow=[FixedMoves]), X)
     assert_same_model(vq, pickle.loads(pickle.dumps(vq)), X)
@@ -275,7 +278,7 @@ def test_classes_of_one_name_are_not_mixed_up(X, tmp_path):
     """A file says their names alone."""
     path = tmp_path / "model.safetensors"
     ours, other = class_called("MLPRefiner", MLPRefiner), class_called("FixedMoves")
-    message = "two classes of refiners are called {}: .* and .*rename yours"
+    message = "two classes are called {}: .* and .*rename yours"
     for name, refiner in (
         ("MLPRefiner", ours(4, basis_size=2)),
         ("FixedMoves", Stack(0.5, (FixedMoves(), other()))),

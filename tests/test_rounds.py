@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from skvqdraw.losses import Loss, SquaredError
 from skvqdraw.nn import DenseRound, FactoredRound
-from skvqdraw.nn.losses import SquaredError
 from skvqdraw.nn.rounds import Round, TableRound, _Products
 
 N, T, K, D, R = 5, 3, 7, 11, 4
@@ -128,7 +128,7 @@ def test_losses_are_never_negative():
 
 
 def test_any_other_loss_sees_the_candidates():
-    class AbsoluteError:
+    class AbsoluteError(Loss):
         def grid(self, options_NKD, target_ND):
             return (options_NKD - target_ND[:, None]).abs().mean(-1)
 
@@ -249,7 +249,7 @@ def test_table_round_is_a_table_and_then_the_basis_of_the_choice():
 
 
 def test_search_under_any_other_loss():
-    class AbsoluteError:
+    class AbsoluteError(Loss):
         def grid(self, options_NKD, target_ND):
             return (options_NKD - target_ND[:, None]).abs().mean(-1)
 
@@ -262,3 +262,21 @@ def test_search_under_any_other_loss():
             best = (options - target[:, None]).abs().mean(-1).argmin(1)
             assert torch.equal(codes[:, 0, stage], best)
             a_round = a_round.choose(best)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 5])
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_hypotheses_are_scored_one_at_a_time_as_all_at_once(beam_size, n_best):
+    """The search of squared errors, and the same without what is known of squares."""
+
+    class WrittenOut(SquaredError):
+        quadratic = False
+
+    for kind in ("fresh", "table"):
+        a_round, target = make_round(kind)
+        a_round = a_round.take(torch.arange(N) * (a_round.n_rows // N))
+        known, written = (
+            a_round.search(target, loss, 2, beam_size, n_best)
+            for loss in (SquaredError(), WrittenOut())
+        )
+        assert all(torch.equal(*pair) for pair in zip(known, written, strict=True))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from skvqdraw._rows import TILE_ROWS
+from skvqdraw.losses import SquaredError
 from skvqdraw.nn import DenseRound
-from skvqdraw.nn.losses import SquaredError
 from skvqdraw.nn.sequential import Coder, accumulate_gradients, stage_weights
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from skvqdraw.losses import SquaredError
+from skvqdraw.nn.preparation import Preparation
 from skvqdraw.refiners import MLPRefiner
 from skvqdraw.training.batches import (
-    Preparation,
     endless_order,
-    mean_and_scale,
     one_pass,
     prepared_batches,
 )
@@ -25,6 +25,8 @@ from skvqdraw.training.state import (
 )
 
 CPU = torch.device("cpu")
+SQUARED = SquaredError()
+mean_and_scale = SQUARED.mean_and_scale
 
 
 def test_mean_and_scale_against_numpy():
@@ -49,7 +51,7 @@ def test_mean_and_scale_against_numpy():
 )
 def test_rows_come_back_in_the_dtype_that_holds_them(dtype, expected):
     X = np.arange(12).reshape(4, 3).astype(dtype)
-    preparation = Preparation(*mean_and_scale(X, np.ones(4)))
+    preparation = Preparation(SQUARED, *mean_and_scale(X, np.ones(4)))
     rows = preparation.forward(X)
     assert rows.dtype == torch.float32
     assert preparation.inverse(rows).dtype == expected
@@ -89,7 +91,7 @@ def test_preparation_there_and_back():
     rng = np.random.default_rng(0)
     X = 1e6 + rng.normal(size=(20, 6))
     order = rng.permutation(6)
-    preparation = Preparation(*mean_and_scale(X, np.ones(20)), order)
+    preparation = Preparation(SQUARED, *mean_and_scale(X, np.ones(20)), order)
     rows = preparation.forward(X)
     expected = ((X - X.mean(axis=0)) / np.sqrt(X.var(axis=0).mean()))[:, order]
     np.testing.assert_allclose(rows.numpy(), expected, atol=1e-6)
@@ -100,7 +102,7 @@ def test_preparation_there_and_back():
 def test_prepared_rows_have_one_layout_in_memory(feature_order):
     """Sums over rows in another layout round another way, which could change a code."""
     X = np.random.default_rng(0).normal(size=(20, 6))
-    preparation = Preparation(*mean_and_scale(X, np.ones(20)), feature_order)
+    preparation = Preparation(SQUARED, *mean_and_scale(X, np.ones(20)), feature_order)
     for layout in (X, np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
         rows = preparation.forward(layout)
         assert rows.is_contiguous()
@@ -150,7 +152,7 @@ class Setting:
         self.order = endless_order(np.arange(n_rows), 16, np.random.default_rng(1))
 
     def train(self, **changes):
-        preparation = Preparation(*mean_and_scale(self.X, np.ones(len(self.X))))
+        preparation = Preparation(SQUARED, *mean_and_scale(self.X, np.ones(len(self.X))))
         batches = prepared_batches(
             self.X, self.order, np.ones(len(self.X)), preparation, Alone(), CPU
         )
@@ -167,7 +169,7 @@ class Setting:
             "aux_weight": 0.01,
             "gradient_decay": 0.0,
         }
-        return list(train(self.state, batches, **{**options, **changes}))
+        return list(train(self.state, batches, SQUARED, **{**options, **changes}))
 
 
 def test_records_are_spread_over_the_budget():

@@ -112,13 +112,15 @@ class ConvTrunk(nn.Module):
     and channel in it): so its input and its output are views, and nothing is ever shuffled.
     """
 
-    def __init__(self, n_rounds, image_shape, *, basis_size, n_channels, n_blocks, downsampling):
+    def __init__(
+        self, n_rounds, image_shape, *, basis_size, n_channels, n_blocks, downsampling, n_params=1
+    ):
         super().__init__()
         H, W, C = image_shape
         f = downsampling
         self.image_shape = image_shape
         self.grid = (H // f, W // f)
-        self.patch_size = f * f * C
+        self.patch_size = f * f * C * n_params
         self.basis_size = basis_size
         self.stem = nn.Conv2d(self.patch_size, n_channels, 3, padding=1)
         self.position_map = nn.Parameter(torch.zeros(n_channels, *self.grid))

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from .losses import SquaredError
-
 
 class Round:
     """Base class of rounds: what they must offer, and a beam search made of nothing else."""
@@ -30,8 +28,8 @@ class Round:
         ----------
         target_MD : tensor of shape (n_rows, n_features)
             What each row should become.
-        loss : object
-            Scores candidates.
+        loss : Loss
+            Scores candidates; of a `quadratic` one, rounds may know the form.
 
         Returns
         -------
@@ -78,8 +76,8 @@ class Round:
         ----------
         target_ND : tensor of shape (n_samples, n_features)
             The rows of the round are hypotheses of these samples, equally many of each.
-        loss : object
-            Scores candidates.
+        loss : Loss
+            Scores candidates; of a `quadratic` one, rounds may know the form.
         n_stages : int
             How many stages to choose for.
         beam_size : int
@@ -97,9 +95,12 @@ class Round:
         beam, a_round = _Beam(self.n_rows, target_ND), self
         for stages_left in range(n_stages, 0, -1):
             B = beam.rows_NB.shape[1]
-            loss_MK = a_round.losses(target_ND.repeat_interleave(B, 0), loss)
+            # One hypothesis of each sample at a time: candidates that are written out take room.
+            rows_BN = torch.arange(a_round.n_rows, device=target_ND.device).view(-1, B).T
+            parts = [a_round] if B == 1 else map(a_round.take, rows_BN)
+            losses_BNK = [part.losses(target_ND, loss) for part in parts]
             n_kept = beam_size if stages_left > 1 else n_best
-            _, parents_NB, options_NB = beam.extend(loss_MK.view(len(target_ND), B, -1), n_kept)
+            _, parents_NB, options_NB = beam.extend(torch.stack(losses_BNK, 1), n_kept)
             if stages_left > 1:
                 starts_N1 = B * torch.arange(len(target_ND), device=parents_NB.device)[:, None]
                 a_round = a_round.take((starts_N1 + parents_NB).flatten())
@@ -248,7 +249,7 @@ class FactoredRound(Round):
         return len(self._mixing_TKR)
 
     def losses(self, target_ND, loss):
-        if type(loss) is not SquaredError:
+        if not loss.quadratic:
             return loss.grid(self.materialise(), target_ND)
         grid_NK = _squared_error_grid(
             *self._products_with(target_ND), self._mixed_NR, self._mixing_TKR[0]
@@ -256,7 +257,7 @@ class FactoredRound(Round):
         return grid_NK.clamp(min=0) / target_ND.shape[1]
 
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
-        if type(loss) is not SquaredError:
+        if not loss.quadratic:
             return super().search(target_ND, loss, n_stages, beam_size, n_best)
         beam = _Beam(self.n_rows, target_ND)
         if len(target_ND) < self.n_rows:
@@ -350,14 +351,14 @@ class TableRound(Round):
         return 1 if self._mixing_TKR is None else 1 + len(self._mixing_TKR)
 
     def losses(self, target_ND, loss):
-        if type(loss) is not SquaredError:
+        if not loss.quadratic:
             return loss.grid(self.materialise(), target_ND)
         squares_NK = target_ND.square().sum(1)[:, None] + self._table_KD.square().sum(1)
         grid_NK = torch.addmm(squares_NK, target_ND, self._table_KD.T, alpha=-2)
         return grid_NK.clamp(min=0) / target_ND.shape[1]
 
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
-        if n_stages == 1 or type(loss) is not SquaredError:
+        if n_stages == 1 or not loss.quadratic:
             return super().search(target_ND, loss, n_stages, beam_size, n_best)
         beam = _Beam(self.n_rows, target_ND)
         with torch.no_grad():

@@ -25,7 +25,7 @@ class Coder:
     network : torch.nn.Module
         Called as ``network(x_ND, stage)``, it returns the round that starts at that stage. In
         evaluation mode.
-    loss : object
+    loss : Loss
         Scores candidates.
     n_features : int
         Features of a row.
@@ -58,7 +58,8 @@ class Coder:
         self.bf16 = bf16
         self.n_samples = max(1, tile_rows // beam_size)  # that are coded at a time
         # The first round sees nothing of the rows yet: one evaluation serves all of them.
-        self._start_ND = next(network.parameters()).new_zeros(self.n_samples, n_features)
+        width = n_features * loss.n_params
+        self._start_ND = next(network.parameters()).new_zeros(self.n_samples, width)
         self.device = self._start_ND.device
         # However few rows are coded at a time: so codes do not depend on it either.
         self._first = evaluate(network, self._start_ND, 0, bf16, n_rows_in_all=TILE_ROWS)
@@ -157,7 +158,7 @@ def accumulate_gradients(
 ):
     """Add the gradient of the training loss to the network's parameters.
 
-    The loss is the weighted sum over samples of
+    The training loss is the weighted sum over samples of
 
         mean_s w_s loss(chosen_s) + aux_weight * mean_{s,k} loss(option_{s,k}),
 
@@ -203,7 +204,8 @@ def accumulate_gradients(
         # What a network draws must come the same the second time; ours draw nothing.
         draws = getattr(network, "draws", True)
         go_through = partial(checkpoint, go_through, use_reentrant=False, preserve_rng_state=draws)
-    x_ND, stage, total = torch.zeros_like(target_ND), 0, 0.0
+    width = target_ND.shape[1] * loss.n_params
+    x_ND, stage, total = target_ND.new_zeros(len(target_ND), width), 0, 0.0
     while stage < n_stages:
         x_ND, objective = go_through(x_ND, stage, min(stage + n_together, n_stages))
         stage = max(codes) + codes[max(codes)].shape[1]

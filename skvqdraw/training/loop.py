@@ -8,7 +8,6 @@ import time
 
 import torch
 
-from ..nn.losses import SquaredError
 from ..nn.sequential import accumulate_gradients
 from .state import Totals
 
@@ -42,6 +41,7 @@ def make_optimizer(network, learning_rate, weight_decay):
 def train(
     state,
     batches,
+    loss,
     *,
     n_stages,
     n_options,
@@ -65,6 +65,8 @@ def train(
     batches : iterator of lists of (target_ND, weight_N, n_rows)
         The parts of a batch, whose gradients are computed one after the other: what this process
         has of it, on the network's device, and of how many rows.
+    loss : Loss
+        Scores candidates against targets.
     schedule : callable
         Progress in [0, 1] -> factor of `learning_rate`.
     max_steps, max_time : int or None, float or None
@@ -116,7 +118,7 @@ def train(
                 continue
             objective, stage_losses_S, codes_NS = accumulate_gradients(
                 network,
-                SquaredError(),
+                loss,
                 target_ND,
                 weight_N,
                 n_stages,

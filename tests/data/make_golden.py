@@ -47,7 +47,7 @@ def clearest(model, X):
         losses_KN = np.empty((model.n_options, len(X)))
         for k in range(model.n_options):
             prefixes[1][:] = k
-            losses_KN[k] = model._losses(X, model.decode(np.column_stack(prefixes)))
+            losses_KN[k] = model.loss_.rows(model._parameters(np.column_stack(prefixes)), X)
         best, second = np.sort(losses_KN, axis=0)[:2]
         doubt = np.maximum(doubt, best / second)
     return X[np.argsort(doubt)[:N_ROWS]], np.sort(doubt)[N_ROWS]

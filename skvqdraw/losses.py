@@ -1,0 +1,384 @@
+"""Losses: what makes one reconstruction better than another, and the space that data live in.
+
+Axes: N rows, K options, D features, P parameters of all features of a row.
+"""
+
+import numpy as np
+from scipy.special import expit, logit
+from sklearn.base import BaseEstimator, clone
+
+from ._residual_kmeans import nearest, padded
+from ._rows import float_dtype, pieces, tiles, weighted_mean
+
+__all__ = ["LogLoss", "Loss", "SquaredError"]
+
+_OUT_OF_RANGE = (
+    "the variance of X is too {} for float64; rescale X, for example with "
+    "sklearn.preprocessing.RobustScaler."
+)
+# Squares below this have lost digits.
+_SMALLEST_VARIANCE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
+# No step of the line search changes log odds by more than this: where a cluster's rows agree, the
+# best step is infinite.
+_LONGEST_STEP = 10.0
+_NEWTON_STEPS = 12
+
+
+class Loss(BaseEstimator):
+    """Base class of losses.
+
+    What is coded are *parameters*, one or more for each feature: the number itself for squared
+    error, log odds for chances. A loss scores them against rows of data, and leads from data to
+    parameters and back.
+
+    A subclass stores its own parameters in ``__init__``, unchanged, and implements `grid` and
+    `rows`; the rest where it differs from that of squared error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw import VQDRAW
+    >>> from skvqdraw.losses import Loss
+    >>> class AbsoluteError(Loss):
+    ...     def grid(self, params, target):
+    ...         return (params - target[:, None]).abs().mean(-1)
+    ...
+    ...     def rows(self, params, X):
+    ...         return np.abs(params - X).mean(axis=1)
+    ...
+    ...     def unit(self, scale):
+    ...         return scale
+    >>> X = np.random.default_rng(0).normal(size=(100, 4))
+    >>> vq = VQDRAW(n_stages=2, n_options=4, loss=AbsoluteError(), max_steps=10).fit(X)
+    >>> bool(vq.score(X) == -np.abs(vq.reconstruct(X) - X).mean())
+    True
+    """
+
+    _parameter_constraints: dict = {}
+
+    n_params = 1
+    """Parameters of a feature. Those of one feature lie side by side."""
+    centred = True
+    """Whether targets are centred, and divided by one scale, before they are scored. If not, they
+    are scored as they are, and parameters are counted from those of the mean."""
+    quadratic = False
+    """Whether the loss is the mean squared difference of parameters and targets: then candidates
+    need not be written out to be scored."""
+
+    def grid(self, params, target):
+        """Return the losses of candidates.
+
+        Parameters
+        ----------
+        params : tensor of shape (n_samples, n_options, n_features * n_params)
+            The candidates.
+        target : tensor of shape (n_samples, n_features)
+            What each row should become, centred and scaled where the loss asks for it.
+
+        Returns
+        -------
+        loss : tensor of shape (n_samples, n_options)
+            The mean over features: differentiable, and the less the better.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement grid(params, target).")
+
+    def rows(self, params, X):
+        """Return the loss of each row, in X's own units.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_samples, n_features * n_params)
+            Of the reconstructions.
+        X : ndarray of shape (n_samples, n_features)
+            Rows of data.
+
+        Returns
+        -------
+        loss : ndarray of shape (n_samples,)
+            The mean over features, in float64.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement rows(params, X).")
+
+    def check(self, X):
+        """Refuse rows that the loss cannot score.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Finite numbers.
+
+        Raises
+        ------
+        ValueError
+            If there are such rows.
+        """
+
+    def mean_and_scale(self, X, sample_weight):
+        """Return what a model learns of the data before it is trained.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Training rows. It may be a memory map, and is never copied whole.
+        sample_weight : ndarray of shape (n_samples,)
+            Weight of each row.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_features,)
+            The weighted mean. Its dtype is that of reconstructions.
+        scale : float
+            The root of the mean variance; 1 where targets are not centred.
+
+        Raises
+        ------
+        ValueError
+            If the variance is out of the range of float64.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # the scale tells
+            mean_D = weighted_mean(X, sample_weight)
+        scale = _scale(X, mean_D, sample_weight) if self.centred else 1.0
+        return mean_D.astype(float_dtype(X.dtype)), scale
+
+    def link(self, X):
+        """Return the parameters whose data are X: the inverse of `inverse_link`.
+
+        Parameters
+        ----------
+        X : ndarray of shape (..., n_features)
+            Data, such as a mean.
+
+        Returns
+        -------
+        params : ndarray of shape (..., n_features * n_params)
+            For squared error, X itself.
+        """
+        return X
+
+    def inverse_link(self, params):
+        """Return the data that parameters stand for.
+
+        Parameters
+        ----------
+        params : ndarray of shape (n_samples, n_features * n_params)
+            Of the reconstructions.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            For squared error, the parameters themselves.
+        """
+        return params
+
+    def unit(self, scale):
+        """Return what the loss of centred and scaled rows is to be multiplied by.
+
+        Parameters
+        ----------
+        scale : float
+            As `mean_and_scale` returns it.
+
+        Returns
+        -------
+        unit : float
+            So that the loss is in X's own units: 1 where targets are not scaled.
+        """
+        return 1.0
+
+
+class SquaredError(Loss):
+    """The mean over features of the squared error: for numbers of any kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw.losses import SquaredError
+    >>> SquaredError().rows(np.zeros((1, 2)), np.array([[1.0, 3.0]]))
+    array([5.])
+    """
+
+    quadratic = True
+
+    def grid(self, params, target):
+        return (params - target[:, None]).square().mean(-1)
+
+    def rows(self, params, X):
+        return np.square(params.astype(np.float64) - X).mean(axis=1)
+
+    def unit(self, scale):
+        return scale**2
+
+    # For cluster boosting: the state of a row is what is left of it.
+
+    def _state(self, target_ND, start_D):
+        """Return the state of rows before the first stage, a new array with the rows first."""
+        return np.subtract(target_ND, start_D, dtype=start_D.dtype)
+
+    def _descent(self, state):
+        """Return minus the gradient of the loss by the parameters: what is clustered."""
+        return state
+
+    def _steps(self, state, centres_KD, sample_weight):
+        """Return the best multiple of each centre for the rows that are nearest to it.
+
+        A centre is the mean of its rows: it is the best itself.
+        """
+        return centres_KD
+
+    def _choose(self, state, steps_KD):
+        """Return for each of TILE_ROWS rows the option with the least loss."""
+        return nearest(state, steps_KD)
+
+    def _move(self, state, steps_ND):
+        """Add steps to the parameters, in place."""
+        state -= steps_ND
+
+    def _losses(self, state):
+        """Return the loss of each row."""
+        return np.einsum("nd,nd->n", state, state) / state.shape[1]
+
+
+class LogLoss(Loss):
+    """Minus the log likelihood of values in [0, 1] as chances, in nats: for black and white.
+
+    Parameters are log odds, and reconstructions are chances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw.losses import LogLoss
+    >>> LogLoss().rows(np.array([[0.0, 100.0]]), np.array([[1, 1]])).round(3)
+    array([0.347])
+    """
+
+    centred = False
+
+    def grid(self, params, target):
+        # As _softplus, with the methods of tensors.
+        softplus_N = (params.clamp(min=0) + (-params.abs()).exp().log1p()).mean(-1)
+        return softplus_N - (params @ target[:, :, None])[:, :, 0] / target.shape[1]
+
+    def rows(self, params, X):
+        params = params.astype(np.float64)
+        return (_softplus(params) - X * params).mean(axis=1)
+
+    def check(self, X):
+        low, high = X.min(), X.max()
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"loss='log_loss' needs values in [0, 1]; X has values from {low:.6g} to "
+                f"{high:.6g}. Scale X, for example with "
+                "sklearn.preprocessing.MinMaxScaler(clip=True), or set loss='squared_error'."
+            )
+
+    def mean_and_scale(self, X, sample_weight):
+        # Half a row of 1 and half a row of 0 are counted in.
+        n_rows, dtype = np.count_nonzero(sample_weight), float_dtype(X.dtype)
+        mean_D = (weighted_mean(X, sample_weight) * n_rows + 0.5) / (n_rows + 1)
+        # In float32 a chance may be as good as 1, but its log odds must be finite.
+        return np.minimum(mean_D.astype(dtype), 1 - np.finfo(dtype).epsneg), 1.0
+
+    def link(self, X):
+        return logit(X)
+
+    def inverse_link(self, params):
+        return expit(params)
+
+    # For cluster boosting: the state is (N, 2, D), targets and log odds.
+
+    def _state(self, target_ND, start_D):
+        state = np.empty((len(target_ND), 2, len(start_D)), dtype=start_D.dtype)
+        state[:, 0], state[:, 1] = target_ND, start_D
+        return state
+
+    def _descent(self, state):
+        return state[:, 0] - expit(state[:, 1])
+
+    def _steps(self, state, centres_KD, sample_weight):
+        """Newton's method, for all centres at once, kept between bounds that close in.
+
+        The loss along a centre is convex and falls at 0: its minimum is where the slope
+        changes its sign, or at the longest step.
+        """
+        largest_K = np.abs(centres_KD).max(axis=1)
+        tiny = _LONGEST_STEP * np.finfo(centres_KD.dtype).tiny
+        high_K = _LONGEST_STEP / np.maximum(largest_K, tiny)
+        low_K, factor_K = np.zeros_like(high_K), np.minimum(4, high_K)
+        labels = np.concatenate(
+            [nearest(padded(self._descent(state[t])), centres_KD) for t in tiles(len(state))]
+        )[: len(state)]
+        for _ in range(_NEWTON_STEPS):
+            slope_K, curvature_K = np.zeros((2, len(centres_KD)))
+            for tile in tiles(len(state)):
+                of_row = labels[tile]
+                direction_ND = centres_KD[of_row]
+                chance_ND = expit(state[tile, 1] + factor_K[of_row, None] * direction_ND)
+                weight = sample_weight[tile, None]
+                slope = weight * direction_ND * (chance_ND - state[tile, 0])
+                curvature = weight * direction_ND**2 * chance_ND * (1 - chance_ND)
+                slope_K += np.bincount(of_row, slope.sum(axis=1), len(slope_K))
+                curvature_K += np.bincount(of_row, curvature.sum(axis=1), len(slope_K))
+            low_K = np.where(slope_K < 0, factor_K, low_K)
+            high_K = np.where(slope_K > 0, factor_K, high_K)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                newton_K = factor_K - slope_K / curvature_K
+            inside = (newton_K >= low_K) & (newton_K <= high_K)
+            factor_K = np.where(inside, newton_K, (low_K + high_K) / 2)
+        return (factor_K[:, None] * centres_KD).astype(centres_KD.dtype)
+
+    def _choose(self, state, steps_KD):
+        target_ND, output_ND = state[:, 0], state[:, 1]
+        losses_NK = -target_ND @ steps_KD.T
+        for k, step_D in enumerate(steps_KD):
+            losses_NK[:, k] += _softplus(output_ND + step_D).sum(axis=1)
+        return losses_NK.argmin(axis=1)
+
+    def _move(self, state, steps_ND):
+        state[:, 1] += steps_ND
+
+    def _losses(self, state):
+        target_ND, output_ND = state[:, 0], state[:, 1]
+        return (_softplus(output_ND) - target_ND * output_ND).mean(axis=1)
+
+
+NAMES = {"log_loss": LogLoss, "squared_error": SquaredError}
+
+
+def find(loss):
+    """Return the loss that a name stands for, or a copy of one."""
+    return NAMES[loss]() if isinstance(loss, str) else clone(loss)
+
+
+def is_named_by(loss, parameter):
+    """Whether a loss is the one that a parameter stands for."""
+    if isinstance(parameter, str):
+        return type(loss) is NAMES.get(parameter)
+    return type(loss) is type(parameter) and loss.get_params() == parameter.get_params()
+
+
+def _scale(X, mean_D, sample_weight):
+    """Return the root of the mean variance, in float64.
+
+    Constant data have no unit of their own: they get a scale that is nothing beside them.
+    """
+    variance = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for piece in pieces(*X.shape, whole_tiles=False):
+            left = np.asarray(X[piece] - mean_D, dtype=np.float64)
+            variance += sample_weight[piece] @ np.square(left, out=left).mean(axis=1)
+    variance /= sample_weight.sum()
+    if not np.isfinite(variance):
+        raise ValueError(_OUT_OF_RANGE.format("large"))
+    if variance > _SMALLEST_VARIANCE:
+        return float(np.sqrt(variance))
+    if any(
+        np.any(X[piece][sample_weight[piece] > 0] != mean_D)
+        for piece in pieces(*X.shape, whole_tiles=False)
+    ):
+        raise ValueError(_OUT_OF_RANGE.format("small"))
+    return float(np.finfo(np.float32).eps * (np.abs(mean_D).max() or 1.0))
+
+
+def _softplus(x):
+    """Return log(1 + exp(x)). numpy's logaddexp is several times slower."""
+    return np.maximum(x, 0) + np.log(1 + np.exp(-np.abs(x)))

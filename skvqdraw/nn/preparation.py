@@ -1,0 +1,100 @@
+"""From rows of X to what a network sees, and back.
+
+Axes: N rows, K options, D features, P parameters of all features of a row.
+"""
+
+import numpy as np
+import torch
+
+# How far the start of the options is moved to the mean, where targets are not centred: the
+# parameters of a 0 or a 1 may be infinite.
+_TO_THE_MEAN = 0.05
+
+
+class Preparation:
+    """Targets of rows, and parameters counted from those of the mean, in the network's order.
+
+    Parameters
+    ----------
+    loss : Loss
+        Says how data and parameters belong together.
+    mean_D : ndarray of shape (n_features,)
+        Mean of the training data; its dtype is that of the rows given back.
+    scale : float
+        One divisor for all features, so that losses keep their proportions.
+    feature_order : ndarray of shape (n_features,), default=None
+        The order in which the network wants its features.
+    """
+
+    def __init__(self, loss, mean_D, scale, feature_order=None):
+        self.loss = loss
+        self.mean_D = mean_D
+        self.scale = scale
+        self.feature_order = feature_order
+        self.start_P = loss.link(mean_D.astype(np.float64))
+
+    @property
+    def width(self):
+        """Number of parameters of a row."""
+        return len(self.start_P)
+
+    @property
+    def objective(self):
+        """What scores candidates as the network draws them: like a loss, as far as they are."""
+        if self.loss.centred:
+            return self.loss
+        return _FromStart(self.loss, torch.from_numpy(self._ordered(self.start_P[None])[0]).float())
+
+    def forward(self, X):
+        """Rows of X as targets, a float32 tensor on the CPU. Differences are taken in float64."""
+        rows_ND = np.array(X, dtype=np.float64)
+        if self.loss.centred:
+            rows_ND -= self.mean_D
+            rows_ND /= self.scale
+        # One layout in memory, whatever that of X: sums in another order round another way.
+        return torch.from_numpy(np.ascontiguousarray(self._ordered(rows_ND), dtype=np.float32))
+
+    def parameters(self, x_NP):
+        """A tensor of the network's as parameters in X's own units."""
+        params_NP = x_NP.cpu().numpy().astype(np.float64)
+        if self.feature_order is not None:
+            ordered_NDn = params_NP.reshape(len(params_NP), len(self.feature_order), -1)
+            params_NDn = np.empty_like(ordered_NDn)
+            params_NDn[:, self.feature_order] = ordered_NDn
+            params_NP = params_NDn.reshape(params_NP.shape)
+        params_NP *= self.scale
+        params_NP += self.start_P
+        return params_NP.astype(self.mean_D.dtype)
+
+    def inverse(self, x_NP):
+        """A tensor of the network's as rows in X's own units."""
+        return self.loss.inverse_link(self.parameters(x_NP))
+
+    def options(self, targets_KD):
+        """Targets, such as centres of them, as the options of a first stage, in float32."""
+        if self.loss.centred:
+            return targets_KD
+        mean_D = self._ordered(self.mean_D[None].astype(np.float64))
+        means_KD = targets_KD + _TO_THE_MEAN * (mean_D - targets_KD)
+        return (self.loss.link(means_KD) - self._ordered(self.start_P[None])).astype(np.float32)
+
+    def _ordered(self, rows_NP):
+        """Return features, or their parameters, in the order in which the network wants them."""
+        if self.feature_order is None:
+            return rows_NP
+        rows_NDn = rows_NP.reshape(len(rows_NP), len(self.feature_order), -1)
+        return rows_NDn[:, self.feature_order].reshape(rows_NP.shape)
+
+
+class _FromStart:
+    """A loss of parameters that are counted from a start."""
+
+    quadratic = False
+
+    def __init__(self, loss, start_P):
+        self.loss = loss
+        self.n_params = loss.n_params
+        self.start_P = start_P
+
+    def grid(self, params_NKP, target_ND):
+        return self.loss.grid(params_NKP + self.start_P.to(params_NKP.device), target_ND)
