@@ -15,7 +15,7 @@ from ._codes import (
     one_hot,
     room_for_codes,
 )
-from ._rows import TILE_ROWS, pieces
+from ._rows import TILE_ROWS, pieces, take_rows
 from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted, validate_params
 from ._version import __version__
 from ._warn import warn
@@ -99,19 +99,23 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         for piece in pieces(*X.shape, whole_tiles=False):
             assert_all_finite(X[piece], estimator_name=type(self).__name__, input_name="X")
         if not reset and (known := self._fitted_on()):
-            self._warn_of_other_units(X[: min(TILE_ROWS, max(2**20 // X.shape[1], 1))], *known)
+            some = min(TILE_ROWS, max(2**20 // X.shape[1], 1), len(X))
+            self._warn_of_other_units(
+                take_rows(X, np.linspace(0, len(X) - 1, some).astype(np.intp)), *known
+            )
         return X
 
     def _warn_of_other_units(self, rows, mean_D, variance):
-        """Warn where rows are much farther from the mean than the training data were."""
+        """Warn where most rows are much farther from the mean than the training data were."""
         with np.errstate(over="ignore"):
-            spread = np.square(rows - mean_D, dtype=np.float64).mean()
+            left_ND = rows.astype(mean_D.dtype) - mean_D
+            spread = np.median(np.square(left_ND, dtype=np.float64).mean(axis=1))
         if spread > _FAR_OUTSIDE**2 * variance:
             warn(
-                f"X lies far outside what this {type(self).__name__} was fitted on: its first "
-                f"{len(rows)} rows are more than {_FAR_OUTSIDE} times as far from the mean of the "
-                "training data as these were. Codes of such rows tell little; give X in the units "
-                "and the scaling of the training data."
+                f"X lies far outside what this {type(self).__name__} was fitted on: most of its "
+                f"rows are more than {_FAR_OUTSIDE} times as far from the mean of the training "
+                "data as these were on average. Codes of such rows tell little; give X in the "
+                "units and the scaling of the training data."
             )
 
     def encode(self, X, out=None):

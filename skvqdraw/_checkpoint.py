@@ -44,7 +44,9 @@ except ImportError:  # Windows
 
 _FORMAT_VERSION = 1
 # How a checkpoint begins, after the length of its header.
-_BEGINNING = re.compile(rb'.{8}\{"__metadata__":\{"(skvqdraw_checkpoint|sha256)":', re.DOTALL)
+_BEGINNING = re.compile(
+    rb'.{8}\{"__metadata__":\{("sha256":"[0-9a-f]{64}",)?"skvqdraw_checkpoint":', re.DOTALL
+)
 _HEADER, _CHECKSUM = "skvqdraw_checkpoint", "sha256"
 _VALUES = {
     "step": int,
@@ -190,7 +192,7 @@ def checkpoint_of(estimator, X, sample_weight, processes, *, going_on):
         nonlocal checkpoint
         if estimator.checkpoint is None:
             return None
-        path = Path(estimator.checkpoint)
+        path = Path(os.fsdecode(estimator.checkpoint))
         stack.enter_context(_locked(path))
         remove_temporaries(path)
         identity = identity_of(estimator, X, sample_weight, going_on)
@@ -279,7 +281,7 @@ class Checkpoint:
         """
         for path in (self.path, self.previous):
             with suppress(FileNotFoundError), open_regular(path) as file:
-                beginning = file.read(64)
+                beginning = file.read(256)
                 if beginning and not _BEGINNING.match(beginning):
                     what = f"{os.fspath(path)!r} is no checkpoint, and is left alone"
                     raise FileExistsError(errno.EEXIST, what)
@@ -488,7 +490,10 @@ def _locked(path):
         if fcntl is None:
             os.close(descriptor)  # Windows removes no open file
         with suppress(OSError):
-            os.unlink(lock_path)
+            found = os.stat(lock_path)
+            ours = fcntl is None or os.path.samestat(os.fstat(descriptor), found)
+            if ours and not found.st_size:
+                os.unlink(lock_path)
         if fcntl is not None:
             os.close(descriptor)  # not before the file is gone: nobody else shall lock it meanwhile
 

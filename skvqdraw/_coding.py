@@ -1,12 +1,12 @@
 """Rows of X to codes and back, one tile of rows in memory at a time."""
 
-import threading
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from ._device import is_out_of_memory, undisturbed
+from ._fork import Lock
 from ._rows import TILE_ROWS, take_rows
 from ._warn import warn
 from .nn.sequential import Coder
@@ -109,7 +109,7 @@ class _ExactConvolutions:
     """
 
     def __init__(self):
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.n_inside = 0
 
     def __enter__(self):

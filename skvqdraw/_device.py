@@ -5,8 +5,6 @@ from contextlib import contextmanager
 
 import torch
 
-from ._fork import is_forked
-
 
 def resolve_device(device):
     """Return the torch device for "auto" (CUDA, then MPS, then CPU) or for a name."""
@@ -38,8 +36,6 @@ def _best_device():
 @contextmanager
 def undisturbed(device):
     """Compute on a device as if nothing had been set around the call: no autocast, no no_grad."""
-    if is_forked():
-        torch.set_num_threads(1)
     with (
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -30,7 +30,7 @@ def write_atomically(path, *pieces):
     """
     path = _target(os.fsdecode(path))
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
     try:
         # Not tempfile: its files are private to their owner, and a saved model follows the umask.
         file = open(temporary, "xb")  # noqa: SIM115
@@ -80,7 +80,7 @@ def _sync_folder(folder):
 def remove_temporaries(path):
     """Remove what killed calls of `write_atomically` left beside `path`, at the end of links."""
     path = Path(os.path.realpath(path))
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
     for file in path.parent.iterdir():
         if pattern.fullmatch(file.name) and file.is_file():
             file.unlink(missing_ok=True)

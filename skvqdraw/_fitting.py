@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import threading
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
@@ -18,6 +17,7 @@ from ._checkpoint import DivergenceError, restore
 from ._codes import option_counts
 from ._coding import coded_tiles
 from ._device import is_out_of_memory, resolve_device, trains_in_bf16, undisturbed
+from ._fork import Lock
 from ._plain import comes_with_package
 from ._rows import pieces, take_rows
 from ._table import first_options
@@ -31,9 +31,9 @@ from .training.loop import make_optimizer, train
 from .training.state import TrainingState, load_network_arrays, network_arrays
 
 # The random stream from which networks of others start is the process's: one at a time.
-_global_stream = threading.Lock()
+_global_stream = Lock()
 # Held while the start of a fit has the process to itself.
-_starting = threading.Lock()
+_starting = Lock()
 
 
 class Fit:
@@ -56,8 +56,10 @@ class Fit:
         started,
         validation_rows=None,
         snapshot=None,
+        one_pass=False,
     ):
         self.estimator = estimator
+        self.one_pass = one_pass
         self.X = X
         self.sample_weight = sample_weight / sample_weight[rows].mean()
         self.validation_rows = validation_rows
@@ -123,7 +125,9 @@ class Fit:
         # One thread: sums over several round another way for another number of them. One fit at a
         # time: of two that limit the process's threads, the first to leave would undo the limit.
         with _starting, threadpool_limits(1):
-            self.preparation = self._preparation(network, *self.loss.mean_and_scale(self.X, weight))
+            mean_D, scale = self.loss.mean_and_scale(self.X, weight)
+            scale = scale or self._scale_of_constant_data(mean_D)
+            self.preparation = self._preparation(network, mean_D, scale)
             if hasattr(network, "start_from_table"):
                 centres_KD = first_options(
                     self._prepared,
@@ -137,6 +141,17 @@ class Fit:
         network = network.to(self.device)
         self._take_start_from_first(network)
         return network
+
+    def _scale_of_constant_data(self, mean_D):
+        """Return a scale where data have none of their own.
+
+        It is nothing beside them, so that they are reconstructed as they are; but not where other
+        rows are to follow. Its square is a number.
+        """
+        if self.one_pass:
+            return 1.0
+        largest = float(np.abs(mean_D).max()) or 1.0
+        return min(max(float(np.finfo(np.float32).eps) * largest, 1e-140), 1e140)
 
     def _prepared(self, rows):
         """Return rows of X as the network sees them, prepared a piece at a time."""

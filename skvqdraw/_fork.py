@@ -1,10 +1,13 @@
-"""Whether this process was forked.
+"""Computing in processes that were forked.
 
-None of OpenMP's threads come along into a forked process, and whoever asks for them there waits for
-ever (https://gcc.gnu.org/bugzilla/show_bug.cgi?id=58378). So there we compute in one thread.
+None of the threads come along. Whoever asks OpenMP for its own there waits for ever
+(https://gcc.gnu.org/bugzilla/show_bug.cgi?id=58378), and so does whoever wants a lock that another
+thread of the parent held. So there we compute in one thread, and locks are free.
 """
 
 import os
+import sys
+import threading
 
 _forked = False
 
@@ -14,10 +17,33 @@ def is_forked():
     return _forked
 
 
-def _note_fork():
+class Lock:
+    """A lock that is free in a forked process, whoever held it in the parent."""
+
+    def __init__(self):
+        self._renew()
+        _in_forked_process(self._renew)
+
+    def _renew(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *exception):
+        self._lock.release()
+
+
+def _in_forked_process(call):
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
+def _begin():
     global _forked
     _forked = True
+    if "torch" in sys.modules:  # whatever computes there, also a copy of a tensor
+        sys.modules["torch"].set_num_threads(1)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
+_in_forked_process(_begin)

@@ -29,10 +29,11 @@ __all__ = [
 
 def validate_params(estimator, *names):
     """Check parameters of an estimator, all or some, against its `_parameter_constraints`."""
-    params = estimator.get_params(deep=False)
+    names = names or estimator.get_params(deep=False)
     validate_parameter_constraints(
         estimator._parameter_constraints,
-        {name: params[name] for name in names or params},
+        # Not of the parameters: a subclass may have fewer, and sets the others itself.
+        {name: getattr(estimator, name) for name in names},
         caller_name=type(estimator).__name__,
     )
 

@@ -22,8 +22,8 @@ _PIECE_VALUES = 2**20
 def first_options(prepared, rows, n_features, n_options, rng, sample_weight):
     """Return centres (K, D) of k-means on some of the rows, in float32.
 
-    `prepared(rows)` returns rows (N, D) as the network sees them. However many they are and however
-    wide, this takes no more than 150 MB beside the centres.
+    `prepared(rows)` returns rows (N, D) as the network sees them. However many they are, this takes
+    no more than 150 MB beside the centres, or 256 bytes for each feature where that is more.
     """
     n_rows = min(_ROWS, len(rows))
     if n_rows * n_features <= _VALUES_HELD and n_rows * n_features * n_options <= _MULTIPLICATIONS:
@@ -39,8 +39,9 @@ def _some(rows, n_rows, rng):
 
 
 def _cluster(X_ND, n_options, rng, weight_N):
+    # A tolerance would be a share of the variance, and that takes a copy of the rows.
     centres_KD, _ = cluster(
-        X_ND, n_options, rng, max_iter=_ITERATIONS, tol=1e-4, sample_weight=weight_N
+        X_ND, n_options, rng, max_iter=_ITERATIONS, tol=0, sample_weight=weight_N
     )
     return centres_KD
 
@@ -48,7 +49,9 @@ def _cluster(X_ND, n_options, rng, weight_N):
 def _cluster_by_sketch(prepared, rows, n_features, n_options, rng, weight_N):
     size = max(_PIECE_VALUES // n_features, 1)
     starts = range(0, len(rows), size)
-    projections_DP = rng.standard_normal((n_features, _PROJECTIONS)).astype(np.float32)
+    projections_DP = np.empty((n_features, _PROJECTIONS), dtype=np.float32)
+    for p in range(_PROJECTIONS):
+        projections_DP[:, p] = rng.standard_normal(n_features)
     sketch_NP = np.concatenate([prepared(rows[i : i + size]) @ projections_DP for i in starts])
     centres_KP = _cluster(sketch_NP, n_options, rng, weight_N)
     labels_N = np.concatenate([nearest(padded(sketch_NP[t]), centres_KP) for t in tiles(len(rows))])

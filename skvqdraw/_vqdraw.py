@@ -1,7 +1,6 @@
 """VQ-DRAW: sequential discrete auto-encoding without an encoder."""
 
 import os
-import threading
 import time
 from copy import deepcopy
 from numbers import Integral, Real
@@ -16,6 +15,7 @@ from ._checkpoint import checkpoint_of, identity_of, identity_of_partial_fit
 from ._coding import coded_tiles, decoded_tiles
 from ._device import resolve_device, undisturbed
 from ._fitting import Fit, build_network, draw_seed, refuse_differences
+from ._fork import Lock
 from ._rows import pieces, unit_weights
 from ._sklearn import (
     HasMethods,
@@ -41,7 +41,7 @@ _N_RECORDS = 50
 # Rows on which a model is judged between steps and at the end: more would cost more than they tell.
 _JUDGED_ROWS = 2048
 # Held while a network moves to another device.
-_moving = threading.Lock()
+_moving = Lock()
 
 
 class VQDRAW(CodeTransformer):
@@ -158,7 +158,7 @@ class VQDRAW(CodeTransformer):
     scale_ : float
         Root of the mean variance of the training data: the network's unit. Of constant data, a
         ten-millionth of the largest number, so that they are reconstructed as exactly as float32
-        allows. With "log_loss" it is 1.
+        allows (in `partial_fit`, after which others may come, 1). With "log_loss" it is 1.
     code_usage_ : ndarray of shape (n_stages, n_options)
         Share of training rows that use each option, of up to 2048 rows.
     loss_curve_ : list of dict
@@ -390,6 +390,7 @@ class VQDRAW(CodeTransformer):
                 going_on=going_on,
                 processes=processes,
                 started=started,
+                one_pass=True,
             )
             if hasattr(self, "_partial_fit_state"):
                 fit.order_rng = deepcopy(self._partial_fit_state["order_rng"])
@@ -523,13 +524,14 @@ class VQDRAW(CodeTransformer):
 
     def _parameters_of_rows(self, X):
         """Yield (slice, parameters) of the reconstructions of rows."""
+        options = self._coder_options()
         if self.beam_size > 1:  # what the hypotheses of a row share is not computed the same way
             for piece in pieces(*X.shape):
                 yield piece, self._parameters(self._codes_of(X[piece]))
             return
         network, preparation = self._prepared()
         for tile, _, _, x_NP in coded_tiles(
-            network, preparation, X, len(self.code_usage_), **self._coder_options()
+            network, preparation, X, len(self.code_usage_), **options
         ):
             yield tile, preparation.parameters(x_NP)
 

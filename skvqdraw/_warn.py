@@ -4,7 +4,7 @@ import sys
 import warnings
 
 # Whose frames are passed over: ours, and what calls us for somebody else.
-_PASSED_OVER = {__package__, "contextlib", "sklearn"}
+_PASSED_OVER = {__package__, "contextlib", "joblib", "sklearn"}
 
 
 def warn(message, category=UserWarning):

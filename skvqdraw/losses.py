@@ -128,7 +128,7 @@ class Loss(BaseEstimator):
         mean : ndarray of shape (n_features,)
             The weighted mean. Its dtype is that of reconstructions.
         scale : float
-            The root of the mean variance; 1 where targets are not centred.
+            The root of the mean variance, 0 of constant data; 1 where targets are not centred.
 
         Raises
         ------
@@ -357,10 +357,7 @@ def is_named_by(loss, parameter):
 
 
 def _scale(X, mean_D, sample_weight):
-    """Return the root of the mean variance, in float64.
-
-    Constant data have no unit of their own: they get a scale that is nothing beside them.
-    """
+    """Return the root of the mean variance, in float64."""
     variance = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for piece in pieces(*X.shape, whole_tiles=False):
@@ -376,7 +373,7 @@ def _scale(X, mean_D, sample_weight):
         for piece in pieces(*X.shape, whole_tiles=False)
     ):
         raise ValueError(_OUT_OF_RANGE.format("small"))
-    return float(np.finfo(np.float32).eps * (np.abs(mean_D).max() or 1.0))
+    return 0.0
 
 
 def _softplus(x):

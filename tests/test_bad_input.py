@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import skvqdraw
 from skvqdraw import VQDRAW, ClusterBoosting
@@ -87,7 +87,7 @@ USED_BY = {
 def test_what_is_set_after_a_fit_is_checked_when_it_is_used(X, fitted, name, method):
     rows = {"decode": fitted.encode(X), "inverse_transform": fitted.transform(X)}.get(method, X)
     arguments = () if method in ("sample", "get_feature_names_out") else (rows,)
-    for value, message in [*BAD_PARAMS[name], (np.inf, "inf"), (-1, "-1")]:
+    for value, message in [*BAD_PARAMS[name], (np.inf, "inf"), ([2], r"\[2\]"), (None, "None")]:
         vq = copy(fitted).set_params(**{name: value})
         with pytest.raises(ValueError, match=f"'{name}' parameter of VQDRAW must be .*{message}"):
             getattr(vq, method)(*arguments)
@@ -132,6 +132,26 @@ def test_rows_in_other_units_are_warned_of(X, make, method):
         getattr(estimator, method)((255 * X).astype(np.uint8))
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("make", [make_estimator, lambda: ClusterBoosting(2, 4, random_state=0)])
+def test_of_training_rows_nobody_is_warned(make):
+    """Whatever their order: few rows may hold most of the variance."""
+    rows = np.zeros((6000, 4), np.float32)
+    rows[:256] = np.random.default_rng(0).normal(size=(256, 4))
+    make().fit(rows).encode(rows)
+    for dtype in (np.longdouble, np.float64, np.float32):
+        thirds = np.full((20, 3), 1, dtype) / 3
+        make().fit(thirds).encode(thirds)
+        make().fit(thirds.astype(np.float32)).encode(thirds)
+
+
+def test_warnings_pass_over_what_calls_us_for_others(X):
+    """Of cross_val_score, the line that called it."""
+    rows = np.concatenate([X[:100], 255 * X[100:]])
+    with pytest.warns(UserWarning, match="lies far outside") as caught:
+        cross_val_score(make_estimator(max_steps=2), rows, cv=2)
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_rows_of_chances_are_in_the_same_units(X):

@@ -412,7 +412,7 @@ def strange(request, fitted, tmp_path_factory):
     """The bytes of a file that no fit wrote."""
     if request.param != "a model":
         arrays = {"network.table": np.ones(3)}
-        other = safetensors.numpy.save(arrays, {"format": "pt"})
+        other = safetensors.numpy.save(arrays, {"sha256": 64 * "0", "zzz": "of another program"})
         return {"a text": b"something else", "zeros": bytes(10_000)}.get(request.param, other)
     file = tmp_path_factory.mktemp("model") / "model"
     fitted.save(file)
@@ -438,6 +438,22 @@ def test_a_file_that_no_fit_wrote_is_refused_and_left_alone(X, two, path, strang
     assert file.read_bytes() == strange
     assert (other.read_bytes() if other.exists() else None) == before
     assert not path.with_name("fit.ckpt.lock").exists()
+
+
+def test_what_is_written_into_a_lock_meanwhile_stays(X, path, crash):
+    vq, lock = make_estimator(checkpoint=path), path.with_name("fit.ckpt.lock")
+    with _checkpoint.checkpoint_of(vq, X, np.ones(200), Alone(), going_on=False):
+        lock.write_text("numpy==2.4")
+    assert lock.read_text() == "numpy==2.4"
+
+
+def test_a_path_may_be_like_one_of_bytes(X, path):
+    class Bytes:
+        def __fspath__(self):
+            return os.fsencode(path)
+
+    assert make_estimator(checkpoint=Bytes(), checkpoint_every=0).fit(X).n_steps_ == 30
+    assert os.listdir(path.parent) == []
 
 
 def test_a_model_saved_where_the_checkpoint_was_stays(X, path, crash):
@@ -799,7 +815,9 @@ def test_files_of_killed_writers_are_removed(X, path, monkeypatch):
         with pytest.raises(CrashError):
             _files.write_atomically(path, b"half of it")
     assert len(os.listdir(path.parent)) == 1
-    others = [".fit.ckpt.of_mine", "fit.ckpt.0123abcd", ".another.0123abcd"]
+    digits = "0123456789abcdef"
+    others = [".fit.ckpt.of_mine", ".fit.ckpt.20240101", f"fit.ckpt.{digits}.tmp"]
+    others += [f".another.{digits}.tmp", f".fit.ckpt.{digits}"]
     for name in others:
         path.with_name(name).touch()
     make_estimator(checkpoint=path).fit(X)

@@ -157,7 +157,10 @@ def test_a_pipe_is_not_waited_for(pipe):
 def test_what_killed_writers_left_is_found_through_a_link(tmp_path):
     (tmp_path / "far").mkdir()
     target, link = tmp_path / "far" / "model", tmp_path / "link"
-    left, other = target.with_name(".model.0123abcd"), tmp_path / ".link.0123abcd"
+    left, other = (
+        target.with_name(f".model.{'0123abcd' * 2}.tmp"),
+        tmp_path / f".link.{'0123abcd' * 2}.tmp",
+    )
     for file in (target, left, other):
         file.touch()
     link.symlink_to(target)

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_info
 
 import skvqdraw
 from skvqdraw import ClusterBoosting
+from skvqdraw._table import first_options
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.build import Building
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
@@ -195,6 +197,26 @@ def test_what_is_drawn_elsewhere_is_left_to_pytorch():
     assert torch.equal(ours, torch.randn(3))
 
 
+def test_networks_are_built_in_float32_whatever_makes_their_numbers():
+    makers = (
+        lambda: torch.full((2,), 0.1),
+        lambda: torch.tensor([[0.5]]),
+        lambda: torch.linspace(0, 1, 3),
+        lambda: torch.arange(0.0, 3),
+        lambda: torch.hann_window(4),
+        lambda: torch.normal(0.0, 1.0, (2,)),
+        lambda: torch.zeros(2, requires_grad=True),
+        lambda: torch.nn.Linear(2, 2).weight,
+        lambda: torch.zeros(3, out=torch.empty(3, dtype=torch.float64)).float(),
+    )
+    for dtype in (torch.float32, torch.float64):
+        with default_dtype(dtype), Building(torch.Generator().manual_seed(0)):
+            assert all(make().dtype == torch.float32 for make in makers)
+            assert torch.tensor(np.zeros(2)).dtype == torch.float64
+            assert torch.full((2,), 3).dtype == torch.int64
+            assert torch.full((2,), 0.1, requires_grad=True).requires_grad
+
+
 def test_fits_in_threads_leave_the_number_of_threads_as_it_was(X):
     def limits():
         return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
@@ -213,28 +235,35 @@ def test_fits_in_threads_leave_the_number_of_threads_as_it_was(X):
 FORKED = """
 import os, sys
 import numpy as np, torch
-from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw import VQDRAW, ClusterBoosting, _fitting
+from skvqdraw.refiners import ConvRefiner
 torch.set_num_threads(2)
 X = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
 vq = VQDRAW(4, 16, max_steps=3, random_state=0, device="cpu").fit(X)
 boosting = ClusterBoosting(2, 16, random_state=0).fit(X)
 codes = vq.encode(X), boosting.encode(X)
+images = VQDRAW(3, 16, refiner=ConvRefiner((4, 4)), max_steps=2, device="cpu").fit(X[:, :16])
+_fitting._starting.__enter__()  # as another thread would that begins a fit
 child = os.fork()
 if child == 0:
     same = (vq.encode(X) == codes[0]).mean() > 0.99 and (boosting.encode(X) == codes[1]).all()
     VQDRAW(4, 16, max_steps=3, device="cpu").fit(X)
     vq.partial_fit(X[:100])
     ClusterBoosting(2, 16).fit(X)
+    import copy, pickle
+    conv = copy.copy(images).set_params(beam_size=2)
+    conv.reconstruct(X[:, :16]), pickle.dumps(images), images.save(sys.argv[1])
     os._exit(0 if same else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_computes():
-    """It would wait for the threads of OpenMP that stayed with its parent."""
+def test_a_forked_process_computes(tmp_path):
+    """It would wait for threads that stayed with its parent: OpenMP's, and one that has a lock."""
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], env=env, timeout=120)
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "model")]
+    run = subprocess.run(command, env=env, timeout=120)
     assert run.returncode == 0
 
 
@@ -273,3 +302,27 @@ def test_cluster_boosting_under_numpy_that_raises(X, params):
         boosting = ClusterBoosting(3, 6, random_state=0, **params).fit(X)
         np.testing.assert_array_equal(boosting.encode(X), expected.encode(X))
         np.testing.assert_array_equal(boosting.decode(boosting.encode(X)), expected.reconstruct(X))
+
+
+@pytest.mark.parametrize(("shape", "n_options"), [((5000, 2000), 16), ((100, 200_000), 4)])
+def test_the_start_takes_little_room_beside_its_result(shape, n_options, monkeypatch):
+    """Rows that are clustered as they are, and by projections of 256 bytes for each feature."""
+    rows = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    monkeypatch.setattr("skvqdraw._table._VALUES_HELD", 10_000_000)
+    held = 4 * rows.size if rows.size <= 10_000_000 else 256 * shape[1]
+    rng, weight = np.random.RandomState(0), np.ones(len(rows))
+    tracemalloc.start()
+    try:
+        table = first_options(
+            lambda some: rows[some].astype(np.float32),
+            np.arange(len(rows)),
+            shape[1],
+            n_options,
+            rng,
+            weight,
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert table.shape == (n_options, shape[1])
+    assert peak < 1.3 * held + 3 * table.nbytes + 20e6

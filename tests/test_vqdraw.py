@@ -210,6 +210,53 @@ def test_constant_columns_and_constant_data(X):
         np.testing.assert_allclose(Xr, constant, rtol=1e-6, atol=1e-6 if value == 0 else 0)
 
 
+@pytest.mark.parametrize("value", [1e-318, 1e-200, 1e155, -1e162, 1.7e308])
+def test_constant_data_at_the_ends_of_the_range(value):
+    constant = np.full((20, 3), value)
+    vq = make_estimator(early_stopping=True).fit(constant)
+    np.testing.assert_allclose(vq.reconstruct(constant), constant, rtol=1e-12, atol=1e-140)
+    assert np.isfinite([record["loss"] for record in vq.loss_curve_]).all()
+
+
+@pytest.mark.parametrize("n_rows", [1, 50])
+def test_a_constant_first_batch_decides_nothing_for_those_that_follow(X, n_rows):
+    vq = make_estimator().partial_fit(np.zeros_like(X[:n_rows]))
+    assert vq.scale_ == 1
+    before = vq.score(X)
+    for _ in range(20):
+        vq.partial_fit(X)
+    assert vq.score(X) > 0.5 * before
+
+
+def test_a_subclass_may_have_fewer_parameters(X):
+    class Mine(VQDRAW):
+        def __init__(self, n_stages=3, random_state=0):
+            super().__init__(n_stages, 8, max_steps=5, random_state=random_state)
+
+    class MyBoosting(ClusterBoosting):
+        def __init__(self, n_stages=3, random_state=0):
+            super().__init__(n_stages, 8, random_state=random_state)
+
+    for estimator in (Mine(), MyBoosting()):
+        Z = clone(estimator).fit(X).transform(X)
+        assert Z.shape == (200, 24)
+        assert estimator.fit(X).inverse_transform(Z).shape == X.shape
+
+
+@pytest.mark.parametrize("change", [{}, {"gradient_checkpointing": True}], ids=repr)
+def test_training_in_bf16_learns_as_well(change):
+    """Weights that were cast for one step are not those of the next."""
+    X = load_digits_images().data[:400]
+    exact, low = (
+        make_estimator(precision=precision, max_steps=100, **change).fit(X)
+        for precision in ("float32", "bf16")
+    )
+    assert low.loss_curve_[-1]["loss"] == pytest.approx(exact.loss_curve_[-1]["loss"], rel=0.05)
+    with torch.autocast("cpu", torch.bfloat16):
+        around = make_estimator(precision="bf16", max_steps=100, **change).fit(X)
+    np.testing.assert_array_equal(around.encode(X), low.encode(X))
+
+
 def test_a_large_constant_column_costs_the_others_nothing():
     X = np.random.default_rng(0).normal(size=(300, 8)) * 1e-5
     X[:, 0] = 1.7e9

@@ -39,13 +39,19 @@ class Building(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
-        if func in _FLOATS and kwargs.get("dtype") is None:
-            kwargs["dtype"] = torch.float32
+        told = kwargs.get("dtype") is not None or "out" in kwargs
+        if func in _FLOATS and not told:
+            kwargs["dtype"], told = torch.float32, True
+        inputs = [*args, *kwargs.values()]
         draws = func in _DRAWS or "generator" in kwargs
         if self.generator is not None and draws and kwargs.get("generator") is None:
-            tensors = (value for value in (*args, *kwargs.values()) if torch.is_tensor(value))
-            devices = {tensor.device.type for tensor in tensors}
+            devices = {value.device.type for value in inputs if torch.is_tensor(value)}
             # A generator is of one device: what is drawn on another is left to PyTorch.
             if devices | {torch.device(kwargs.get("device") or "cpu").type} == {"cpu"}:
                 kwargs["generator"] = self.generator
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        # What made a tensor of nothing but numbers: torch.full, torch.arange, torch.tensor.
+        made = torch.is_tensor(result) and not any(hasattr(value, "dtype") for value in inputs)
+        if made and not told and result.dtype == torch.get_default_dtype() != torch.float32:
+            return result.detach().float().requires_grad_(result.requires_grad)
+        return result

@@ -136,7 +136,9 @@ def evaluate(network, x_ND, stage, bf16, *, n_rows_in_all=None):
     Where the rows are only some of a batch, a network whose first round depends on how many there
     are in all has a method `first_round(n_rows, n_rows_in_all)`.
     """
-    with torch.autocast(x_ND.device.type, torch.bfloat16, enabled=bf16):
+    # No cache: weights cast in one step would still be there in the next, unless this were the
+    # outermost of nested contexts, and within an evaluation each is needed once.
+    with torch.autocast(x_ND.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
         if stage == 0 and len(x_ND) < (n_rows_in_all or 0) and hasattr(network, "first_round"):
             return network.first_round(len(x_ND), n_rows_in_all)
         return network(x_ND, stage)
