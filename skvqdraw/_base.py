@@ -1,5 +1,7 @@
 """What all estimators of codes share."""
 
+import hashlib
+import json
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +17,7 @@ from ._codes import (
     one_hot,
     room_for_codes,
 )
+from ._plain import to_json
 from ._rows import TILE_ROWS, pieces, take_rows
 from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted, validate_params
 from ._version import __version__
@@ -32,6 +35,21 @@ def unchanged_on_failure(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def _told_apart(spec):
+    """Return the class and parameters of a specification, as JSON can hold them.
+
+    Parameters that came later, named in `_later_params` with what was done before, are only told
+    where they say something else.
+    """
+    later = getattr(spec, "_later_params", {})
+    params = {
+        name: value
+        for name, value in spec.get_params(deep=False).items()
+        if name not in later or value != later[name]
+    }
+    return [type(spec).__name__, to_json("a parameter", params)]
 
 
 # How many times as far from the mean as the training data rows are that lead to a warning.
@@ -56,6 +74,21 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _decode(self, codes):
         """Return the reconstructions (n_samples, n_features) of valid codes or prefixes."""
         raise NotImplementedError
+
+    def _propose(self, codes):
+        """Return proposals (n_samples, n_options, n_features) of valid prefixes."""
+        X = None
+        for option in range(self._code_shape[1]):
+            rows = self._decode(np.insert(codes, codes.shape[1], option, axis=1))
+            if X is None:
+                X = np.empty((len(rows), self._code_shape[1], *rows.shape[1:]), rows.dtype)
+            X[:, option] = rows
+        return X
+
+    def _decoder(self):
+        """Return what decoding depends on: specifications, and arrays; all that was learned."""
+        arrays = {name: a for name, a in vars(self).items() if name.endswith("_")}
+        return {}, {name: a for name, a in arrays.items() if isinstance(a, np.ndarray)}
 
     def _reconstructions(self, X):
         """Yield (slice, reconstructed rows) of valid rows; a subclass may know a shorter way."""
@@ -171,6 +204,56 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_is_fitted(self)
         n_stages, n_options = self._code_shape
         return self._decode(check_codes(codes, n_options, max_stages=n_stages))
+
+    def proposals(self, codes):
+        """Return what each option of the next stage would lead to.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_prefix)
+            The first ``n_prefix < n_stages`` integers of each code, maybe none.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_options, n_features)
+            In the units of the training data: ``X[i, k]`` is ``decode`` of row i of `codes` with k
+            after it.
+
+        Raises
+        ------
+        ValueError
+            If `codes` is not a 2-D array of integers in ``[0, n_options)`` of fewer than
+            ``n_stages`` columns.
+        """
+        check_is_fitted(self)
+        n_stages, n_options = self._code_shape
+        return self._propose(check_codes(codes, n_options, max_stages=n_stages - 1))
+
+    def fingerprint(self):
+        """Return what tells apart models that decode codes to something else.
+
+        Codes are worth little without the model that made them: keep its fingerprint with them. It
+        is the same after `save` and `load`, on any machine; it does not depend on what may be set
+        after a fit, nor on what only `encode` reads.
+
+        Returns
+        -------
+        fingerprint : str
+            64 hexadecimal digits: SHA-256 of the class, the number of stages and of options, the
+            loss, the refiner and all arrays that `decode` reads.
+        """
+        check_is_fitted(self)
+        specs, arrays = self._decoder()
+        n_stages, n_options = self._code_shape
+        text = {"class": type(self).__name__, "n_stages": n_stages, "n_options": n_options}
+        text |= {name: _told_apart(spec) for name, spec in specs.items()}
+        digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode())
+        for name in sorted(arrays):
+            array = np.asarray(arrays[name], order="C")
+            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"\n{name} {array.dtype.str} {list(array.shape)}\n".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def transform(self, X):
         """Return the codes of rows as features.

@@ -253,6 +253,9 @@ class ClusterBoosting(CodeTransformer):
                 params_ND[tile] += codebook_KD[codes_N]
         return params_ND
 
+    def _decoder(self):
+        return {"loss": self.loss_}, {"mean_": self.mean_, "codebooks_": self.codebooks_}
+
     def _decode(self, codes):
         return self.loss_.inverse_link(self._parameters(codes))
 

@@ -40,6 +40,20 @@ def decoded_tiles(network, preparation, codes, *, bf16=False):
     yield from coders.in_tiles(decode, len(codes))
 
 
+def propose_in_tiles(network, preparation, codes, X, *, bf16=False):
+    """Write the proposals of prefixes, rows in the units of X, into an array (N, K, D)."""
+
+    def propose(coder, tile):
+        codes_NS = torch.from_numpy(codes[tile].astype(np.int64)).to(coder.device)
+        for option, x_NP in enumerate(coder.proposals(codes_NS, X.shape[1])):
+            X[tile, option] = preparation.inverse(x_NP)
+        return tile
+
+    coders = _Coders(network, preparation, bf16=bf16)
+    for _ in coders.in_tiles(propose, len(codes)):
+        pass
+
+
 class _Coders:
     """A `Coder`, and one of half as many rows whenever memory has run out."""
 

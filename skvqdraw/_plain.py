@@ -4,7 +4,6 @@ import codecs
 import inspect
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 
 from ._sklearn import validate_params
@@ -34,6 +33,8 @@ def to_json(name, value):
         value = value.item()
     if isinstance(value, (list, tuple)):
         return [to_json(name, item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_json(f"{name}__{key}", item) for key, item in value.items()}
     if isinstance(value, float) and not np.isfinite(value):
         raise ValueError(
             f"{name} must be a finite number to be saved; got {value}. Change it with "
@@ -41,8 +42,6 @@ def to_json(name, value):
         )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, torch.device):
-        return str(value)
     raise TypeError(
         f"{name} must be None, a bool, a number, a string or a tuple of them to be saved; got "
         f"{type(value).__name__}. Change it with set_params({name}=...) first."

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from . import losses
 from ._base import CodeTransformer, unchanged_on_failure
 from ._checkpoint import checkpoint_of, identity_of, identity_of_partial_fit
-from ._coding import coded_tiles, decoded_tiles
+from ._coding import coded_tiles, decoded_tiles, propose_in_tiles
 from ._device import resolve_device, undisturbed
 from ._fitting import Fit, build_network, draw_seed, refuse_differences
 from ._fork import Lock
@@ -550,6 +550,18 @@ class VQDRAW(CodeTransformer):
         for tile, x_NP in decoded_tiles(network, preparation, codes, bf16=self.precision == "bf16"):
             params_NP[tile] = preparation.parameters(x_NP)
         return params_NP
+
+    def _propose(self, codes):
+        network, preparation = self._prepared()
+        shape = len(codes), self._code_shape[1], self.n_features_in_
+        X = np.empty(shape, dtype=self.mean_.dtype)
+        propose_in_tiles(network, preparation, codes, X, bf16=self.precision == "bf16")
+        return X
+
+    def _decoder(self):
+        network = {f"network.{n}": a for n, a in network_arrays(self.network_).items()}
+        arrays = {"mean_": self.mean_, "scale_": np.float64(self.scale_), **network}
+        return {"loss": self.loss_, "refiner": self.refiner_}, arrays
 
     def _decode(self, codes):
         return self.loss_.inverse_link(self._parameters(codes))

@@ -132,7 +132,10 @@ def save(estimator, path):
         "sha256": _NO_HASH,
         "format_version": _FORMAT_VERSION,
         "class": cls.__name__,
-        "params": {name: to_json(name, value) for name, value in params.items()},
+        "params": {
+            name: to_json(name, str(value) if isinstance(value, torch.device) else value)
+            for name, value in params.items()
+        },
         "fitted": fitted,
         "versions": {
             "skvqdraw": __version__,

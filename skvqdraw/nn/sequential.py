@@ -76,6 +76,30 @@ class Coder:
         (x_ND,) = self._in_tiles(lambda tile_NS: (self._walk(tile_NS),), codes_NS)
         return x_ND
 
+    def proposals(self, codes_NS, n_options):
+        """Yield for each option of the stage after codes what it would lead to, (N, P).
+
+        Of no more rows than are coded at a time; one option after another, to take little room.
+        """
+        full = F.pad(codes_NS, (0, 0, 0, self.n_samples - len(codes_NS)))
+        a_round = self._round_after(full)
+        for option in range(n_options):
+            codes_N = torch.full((self.n_samples,), option, device=self.device)
+            yield a_round.choose(codes_N).reconstruction()[: len(codes_NS)]
+
+    def _round_after(self, codes_NS):
+        """Return the round that serves the stage after codes, these chosen."""
+        x_ND, stage = self._start_ND, 0
+        a_round = self._round(x_ND, stage)
+        while codes_NS.shape[1] - stage >= a_round.n_stages:
+            stop = stage + a_round.n_stages
+            x_ND = follow(a_round, codes_NS[:, stage:stop])
+            stage = stop
+            a_round = self._round(x_ND, stage)
+        for codes_N in codes_NS[:, stage:].unbind(1):
+            a_round = a_round.choose(codes_N)
+        return a_round
+
     def _search(self, target_ND, n_stages):
         """Beam search through the rounds; x_MD holds the hypotheses of a row side by side."""
         x_MD, codes_MS = self._start_ND, None

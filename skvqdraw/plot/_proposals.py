@@ -119,9 +119,9 @@ class ProposalsDisplay:
             If `x` is not one row, or `stage` or `image_shape` do not fit the estimator.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        check_code_estimator(estimator, "encode", "decode")
+        check_code_estimator(estimator, "encode", "decode", "proposals")
         image_shape = check_image_shape(image_shape, estimator.n_features_in_)
-        n_stages, n_options = estimator.code_usage_.shape
+        n_stages = len(estimator.code_usage_)
         if not isinstance(stage, Integral) or not 0 <= stage < n_stages:
             raise ValueError(
                 f"stage must be an integer in [0, {n_stages}), counted from 0; got {stage!r}. "
@@ -135,12 +135,11 @@ class ProposalsDisplay:
         x = x if np.ndim(x) == 2 else np.reshape(x, (1, -1))
         code = estimator.encode(x)[0]
         original = np.asarray(x)[0]
-        codes = np.repeat(code[None, : stage + 1], n_options, axis=0)
-        codes[:, stage] = np.arange(n_options)
-        proposals = estimator.decode(codes)
+        before = code[None, :stage]
+        proposals = estimator.proposals(before)[0]
         display = cls(
             original,
-            estimator.decode(codes[:1, :stage])[0],
+            estimator.decode(before)[0],
             proposals,
             errors=np.square(proposals.astype(np.float64) - original).mean(axis=1),
             chosen=int(code[stage]),
