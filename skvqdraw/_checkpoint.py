@@ -43,9 +43,10 @@ except ImportError:  # Windows
     fcntl = None
 
 _FORMAT_VERSION = 1
-# How a checkpoint begins, after the length of its header.
+# How a checkpoint begins, after the length of its header; it may end within its hash.
 _BEGINNING = re.compile(
-    rb'.{8}\{"__metadata__":\{("sha256":"[0-9a-f]{64}",)?"skvqdraw_checkpoint":', re.DOTALL
+    rb'.{8}\{"__metadata__":\{("sha256":"[0-9a-f]{0,64}(\Z|",))?("skvqdraw_checkpoint":|\Z)',
+    re.DOTALL,
 )
 _HEADER, _CHECKSUM = "skvqdraw_checkpoint", "sha256"
 _VALUES = {

@@ -336,7 +336,7 @@ def damaged(data, rng):
     """Return bytes that differ in length or in some place."""
     way, data = rng.integers(5), bytearray(data)
     # Half of the time in the header, which is the smaller part; after what a checkpoint begins with.
-    place = rng.integers(48, len(data) if rng.integers(2) else 2000)
+    place = rng.integers(150, len(data) if rng.integers(2) else 2000)
     if way == 0:
         return data[: place * rng.integers(2)]  # half of them empty
     if way == 1:
