@@ -107,6 +107,15 @@ def vectors(result):
     yield table(result.get("results", {}), columns, figure)
 
 
+def log_loss(result):
+    columns = ("nats", "train_nats_first_10000", "entropy_bits", "fit_seconds", "steps")
+    rows = {"no code": {"nats": result["entropy_of_mean"]}}
+    for name, row in result.get("results", {}).items():
+        rows[name] = {key: value for key, value in row.items() if value is not None}
+    yield machine(result)
+    yield table(rows, (*columns, "encode_rows_per_second"), figure)
+
+
 def baselines(result):
     yield machine(result)
     for name, title in DATA_SETS.items():
@@ -206,7 +215,8 @@ def filled(path, sections):
 
 def main():
     check, outdated, sections = "--check" in sys.argv, [], {}
-    for maker in (speed, quality, pretrained, baselines, ablations, vectors, memory_map):
+    makers = (speed, quality, pretrained, baselines, ablations, vectors, log_loss, memory_map)
+    for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
     for path, bodies in (
