@@ -165,7 +165,8 @@ class Fit:
         mean_D = torch.from_numpy(self.preparation.mean_D)
         scale = torch.tensor(self.preparation.scale, dtype=torch.float64, device="cpu")
         self.processes.copy_from_first([*network.state_dict().values(), mean_D, scale])
-        self.preparation.scale = scale.item()
+        # Anew, since it has worked out more from its own.
+        self.preparation = self._preparation(network, self.preparation.mean_D, scale.item())
 
     def train(self, order, *, checkpoint=None, **budget):
         """Train until the budget ends, early stopping says so or the user interrupts.

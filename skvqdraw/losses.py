@@ -255,8 +255,8 @@ class LogLoss(Loss):
 
     def grid(self, params, target):
         # As _softplus, with the methods of tensors.
-        softplus_N = (params.clamp(min=0) + (-params.abs()).exp().log1p()).mean(-1)
-        return softplus_N - (params @ target[:, :, None])[:, :, 0] / target.shape[1]
+        softplus_NK = (params.clamp(min=0) + (-params.abs()).exp().log1p()).mean(-1)
+        return softplus_NK - (params @ target[:, :, None])[:, :, 0] / target.shape[1]
 
     def rows(self, params, X):
         params = params.astype(np.float64)

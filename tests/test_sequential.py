@@ -130,7 +130,7 @@ def naive_training_loss(network, target, weight, aux_weight, cut, codes):
     x, stage, total = torch.zeros_like(target), 0, 0.0
     while stage < S:
         a_round = network(x, stage)
-        stage_weight = stage_weights(stage, a_round.n_stages)
+        stage_weight = stage_weights(a_round.n_stages, a_round.n_alone)
         for i in range(a_round.n_stages):
             grid = (a_round.materialise() - target[:, None]).square().mean(-1)
             chosen = stage_weight[i] * grid[torch.arange(len(x)), codes[:, stage]]
@@ -142,13 +142,13 @@ def naive_training_loss(network, target, weight, aux_weight, cut, codes):
 
 
 def test_stage_weights_are_one_on_average_and_most_at_the_end():
-    for stage, n_stages in [(0, 1), (0, 4), (1, 1), (4, 3), (7, 2)]:
-        weights = stage_weights(stage, n_stages)
+    for n_stages, n_alone in [(1, 1), (4, 1), (1, 0), (3, 0), (2, 0), (2, 1)]:
+        weights = stage_weights(n_stages, n_alone)
         assert len(weights) == n_stages
         assert sum(weights) == pytest.approx(n_stages)
         assert max(weights) == weights[-1]
-    assert stage_weights(1, 3) == pytest.approx([0.3, 0.3, 2.4])
-    assert stage_weights(0, 4) == pytest.approx([1, 0.3, 0.3, 2.4])
+    assert stage_weights(3) == pytest.approx([0.3, 0.3, 2.4])
+    assert stage_weights(4, n_alone=1) == pytest.approx([1, 0.3, 0.3, 2.4])
 
 
 def gradients_of(network):

@@ -20,6 +20,8 @@ class Round:
     """Number of rows that the network was evaluated for."""
     n_stages: int
     """Number of stages that are left."""
+    n_alone = 0
+    """Number of first stages that are as good as rounds of their own, such as a table's."""
 
     def losses(self, target_MD, loss):
         """Return the losses of the current stage's candidates.
@@ -339,6 +341,8 @@ class TableRound(Round):
     mixing_TKR : tensor of shape (n_stages - 1, n_options, n_basis), default=None
         How the options of the stages after it mix that basis.
     """
+
+    n_alone = 1
 
     def __init__(self, n_rows, table_KD, basis_KDR=None, mixing_TKR=None):
         self.n_rows = n_rows

@@ -210,7 +210,7 @@ def accumulate_gradients(
                 codes[stage] = a_round.search(target_ND, loss, T, round_beam_size, 1)[1][:, 0]
             chosen = []
             for codes_N, stage_weight in zip(
-                codes[stage].unbind(1), stage_weights(stage, T), strict=True
+                codes[stage].unbind(1), stage_weights(T, a_round.n_alone), strict=True
             ):
                 loss_NK = a_round.losses(target_ND, loss)
                 chosen.append(weight_N @ loss_NK.gather(1, codes_N[:, None])[:, 0])
@@ -248,12 +248,12 @@ def accumulate_gradients(
     )
 
 
-def stage_weights(stage, n_stages):
+def stage_weights(n_stages, n_alone=0):
     """Return what the chosen losses of a round's stages weigh: 1 on average, most at its end.
 
-    A search within the round chooses for its end, and gives up a little before it. Stage 0, whose
-    table is a round of its own, keeps the weight 1.
+    A search within the round chooses for its end, and gives up a little before it. The first
+    stages that are as good as rounds of their own keep the weight 1.
     """
-    n_inner = n_stages - (2 if stage == 0 and n_stages > 1 else 1)
-    alone = [1.0] if stage == 0 and n_stages > 1 else []
-    return [*alone, *[INNER_WEIGHT] * n_inner, 1 + (1 - INNER_WEIGHT) * n_inner]
+    n_alone = min(n_alone, n_stages - 1)
+    n_inner = n_stages - 1 - n_alone
+    return [*[1.0] * n_alone, *[INNER_WEIGHT] * n_inner, 1 + (1 - INNER_WEIGHT) * n_inner]
