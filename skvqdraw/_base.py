@@ -49,7 +49,7 @@ def _told_apart(spec):
         for name, value in spec.get_params(deep=False).items()
         if name not in later or value != later[name]
     }
-    return [type(spec).__name__, to_json("a parameter", params)]
+    return [type(spec).__name__, {name: to_json(name, value) for name, value in params.items()}]
 
 
 # How many times as far from the mean as the training data rows are that lead to a warning.

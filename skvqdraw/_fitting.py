@@ -18,7 +18,7 @@ from ._codes import option_counts
 from ._coding import coded_tiles
 from ._device import is_out_of_memory, resolve_device, trains_in_bf16, undisturbed
 from ._fork import Lock
-from ._plain import comes_with_package
+from ._plain import comes_with_package, same_specs
 from ._rows import pieces, take_rows
 from ._table import first_options
 from ._warn import warn
@@ -115,7 +115,7 @@ class Fit:
     @property
     def _unit(self):
         """What losses of the network's are multiplied by to be in X's units."""
-        return self.loss.unit(self.preparation.scale)
+        return float(self.loss.unit(self.preparation.scale))
 
     def _start(self, rows, rng):
         """Return a new network, its table started from the rows."""
@@ -449,23 +449,17 @@ def refuse_differences(processes, identity):
 
 def _check_same_model(estimator, refiner, loss):
     """Refuse to go on training with other stages, options, refiner or loss."""
-    wanted = {
-        "n_stages": estimator.n_stages,
-        "n_options": estimator.n_options,
-        "refiner": (type(refiner), refiner.get_params()),
-        "loss": (type(loss), loss.get_params()),
-    }
     n_stages, n_options = estimator._code_shape
-    fitted = {
-        "n_stages": n_stages,
-        "n_options": n_options,
-        "refiner": (type(estimator.refiner_), estimator.refiner_.get_params()),
-        "loss": (type(estimator.loss_), estimator.loss_.get_params()),
+    fitted_and_same = {
+        "n_stages": (n_stages, estimator.n_stages == n_stages),
+        "n_options": (n_options, estimator.n_options == n_options),
+        "refiner": (estimator.refiner_, same_specs(refiner, estimator.refiner_)),
+        "loss": (estimator.loss_, same_specs(loss, estimator.loss_)),
     }
-    for name, value in wanted.items():
-        if value != fitted[name]:
+    for name, (fitted, same) in fitted_and_same.items():
+        if not same:
             raise ValueError(
-                f"{name} cannot change while training goes on; fitted with "
-                f"{getattr(estimator, f'{name}_', fitted[name])}, got {getattr(estimator, name)}. "
-                "Set it back, or start again with warm_start=False and fit."
+                f"{name} cannot change while training goes on; fitted with {fitted}, got "
+                f"{getattr(estimator, name)}. Set it back, or start again with warm_start=False "
+                "and fit."
             )

@@ -64,6 +64,7 @@ def _cluster_by_sketch(prepared, rows, n_features, n_options, rng, weight_N):
         options, firsts = np.unique(labels_N[i : i + size], return_index=True)
         sums_KD[options] += np.add.reduceat(piece_ND, firsts)
     weight_K = np.bincount(labels_N, weight_N, n_options).astype(np.float32)
-    # An option without rows stays where the mean of the data is.
+    mean_D = sums_KD.sum(axis=0) / weight_K.sum()
     sums_KD /= np.where(weight_K > 0, weight_K, 1)[:, None]
+    sums_KD[weight_K == 0] = mean_D  # options without rows
     return sums_KD

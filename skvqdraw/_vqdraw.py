@@ -411,7 +411,7 @@ class VQDRAW(CodeTransformer):
         return self
 
     def set_params(self, **params):
-        """Set parameters of this estimator and of its refiner.
+        """Set parameters of this estimator, of its refiner and of its loss.
 
         Parameters
         ----------
@@ -428,14 +428,19 @@ class VQDRAW(CodeTransformer):
         ValueError
             If there is no such parameter, or no refiner that could have it.
         """
-        refiner = params.get("refiner", self.refiner)
-        of_refiner = [name for name in params if name.startswith("refiner__")]
-        if of_refiner and not hasattr(refiner, "set_params"):
-            raise ValueError(
-                f"{of_refiner[0]} cannot be set: refiner={refiner!r} has no parameters of its "
-                "own. Set refiner=MLPRefiner() first, which 'auto' stands for, or another one of "
-                "skvqdraw.refiners."
-            )
+        advice = {
+            "refiner": "refiner=MLPRefiner() first, which 'auto' stands for, or another one of "
+            "skvqdraw.refiners",
+            "loss": "loss to an object first",
+        }
+        for name in params:
+            owner = name.partition("__")[0]
+            value = params.get(owner, getattr(self, owner, None))
+            if "__" in name and owner in advice and not hasattr(value, "set_params"):
+                raise ValueError(
+                    f"{name} cannot be set: {owner}={value!r} has no parameters of its own. Set "
+                    f"{advice[owner]}."
+                )
         return super().set_params(**params)
 
     def _validate(self, X, sample_weight, *, going_on):

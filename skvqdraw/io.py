@@ -243,9 +243,13 @@ def _check_header(file, n_bytes, specs):
     others = {"refiner_", "loss_curve_"} if cls is VQDRAW else set()
     check_keys("fitted", fitted, _SMALL[cls].keys() | others | ({"loss_"} & fitted.keys()))
     loss = from_json(fitted["loss_"], specs) if "loss_" in fitted else estimator.loss
-    estimator.loss_ = losses.find(loss) if isinstance(loss, str) else loss
-    if not hasattr(estimator.loss_, "grid"):
-        raise FormatError(f"loss_ must be a loss; it is {loss!r}")
+    # Cluster boosting needs methods that only ours have.
+    needed = "_descent" if cls is ClusterBoosting else "grid"
+    if not hasattr(loss, needed) and ("loss_" in fitted or not isinstance(loss, str)):
+        raise FormatError(f"loss_ must be a loss that {cls.__name__} can have; it is {loss!r}")
+    estimator.loss_ = losses.find(loss)
+    if not estimator.loss_.centred and fitted.get("scale_", 1) != 1:
+        raise FormatError(f"scale_ must be 1 with {loss!r}; it is {fitted['scale_']}")
     for name, allowed in _SMALL[cls].items():
         kind = float if allowed.type is Real else int  # no int that is too large for a float
         if type(fitted[name]) is not kind or not allowed.is_satisfied_by(fitted[name]):

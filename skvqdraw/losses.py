@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, clone
 
+from ._plain import same_specs
 from ._residual_kmeans import nearest, padded
 from ._rows import float_dtype, pieces, tiles, weighted_mean
 
@@ -63,7 +64,13 @@ class Loss(BaseEstimator):
     are scored as they are, and parameters are counted from those of the mean."""
     quadratic = False
     """Whether the loss is the mean squared difference of parameters and targets: then candidates
-    need not be written out to be scored."""
+    need not be written out to be scored. A subclass with a `grid` of its own is not, unless it says
+    so."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "grid" in vars(cls) and "quadratic" not in vars(cls):
+            cls.quadratic = False
 
     def grid(self, params, target):
         """Return the losses of candidates.
@@ -279,7 +286,8 @@ class LogLoss(Loss):
         return np.minimum(mean_D.astype(dtype), 1 - np.finfo(dtype).epsneg), 1.0
 
     def link(self, X):
-        return logit(X)
+        about = np.finfo(X.dtype)  # also of a mean of ones that was rounded
+        return logit(np.clip(X, about.tiny, 1 - about.epsneg))
 
     def inverse_link(self, params):
         return expit(params)
@@ -346,6 +354,8 @@ NAMES = {"log_loss": LogLoss, "squared_error": SquaredError}
 
 def find(loss):
     """Return the loss that a name stands for, or a copy of one."""
+    if isinstance(loss, type):
+        raise TypeError(f"loss must be an object, not a class; got {loss}. Set {loss.__name__}().")
     return NAMES[loss]() if isinstance(loss, str) else clone(loss)
 
 
@@ -353,7 +363,7 @@ def is_named_by(loss, parameter):
     """Whether a loss is the one that a parameter stands for."""
     if isinstance(parameter, str):
         return type(loss) is NAMES.get(parameter)
-    return type(loss) is type(parameter) and loss.get_params() == parameter.get_params()
+    return same_specs(loss, parameter)
 
 
 def _scale(X, mean_D, sample_weight):

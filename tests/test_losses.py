@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_estimator
+from fuzz_load import put_together, take_apart
 from scipy.special import expit, logit
 from sklearn.base import clone
 from test_checkpoint import CrashError, assert_same_fit, crash  # noqa: F401 (a fixture)
@@ -274,3 +275,115 @@ def test_what_is_no_loss(X, loss, message):
 def test_a_loss_that_is_not_whole(name):
     with pytest.raises(NotImplementedError, match=f"Loss must implement {name}"):
         getattr(Loss(), name)(None, None)
+
+
+class Weighted(Loss):
+    """With parameters of any kind."""
+
+    def __init__(self, weights=None, inner=None):
+        self.weights = weights
+        self.inner = inner
+
+    def grid(self, params, target):
+        weights = torch.as_tensor(np.asarray(self.weights), dtype=params.dtype)
+        return ((params - target[:, None]).square() * weights).mean(-1)
+
+    def rows(self, params, X):
+        return (np.square(params - X) * np.asarray(self.weights)).mean(1)
+
+    def unit(self, scale):
+        return np.float64(scale) ** 2
+
+
+@pytest.mark.parametrize("weights", [np.linspace(1, 2, 64), tuple(np.linspace(1, 2, 64))])
+def test_losses_with_parameters_of_any_kind_go_on(X, weights, capsys):
+    loss = Weighted(weights, inner=Weighted(weights))
+    vq = make_estimator(loss=loss, verbose=2, warm_start=True).partial_fit(X).partial_fit(X)
+    assert vq.fit(X).score(X) < 0
+    assert type(vq.loss_curve_[-1]["error"]) is float
+    for change in ({"loss__weights": weights[::-1]}, {"loss__inner": None}):
+        other = pickle.loads(pickle.dumps(vq)).set_params(**change)
+        with pytest.raises(ValueError, match="loss cannot change while training goes on"):
+            other.fit(X)
+
+
+def test_what_a_loaded_model_was_fitted_with_is_its_own(X, tmp_path):
+    weights = tuple(np.linspace(1, 2, 64).tolist())
+    make_estimator(loss=Weighted(weights), max_steps=3).fit(X).save(tmp_path / "model")
+    vq = skvqdraw.load(tmp_path / "model", allow=[Weighted])
+    before = vq.fingerprint()
+    vq.set_params(loss__weights=weights[::-1])
+    assert vq.fingerprint() == before
+    assert vq.loss_.weights == weights
+
+
+@pytest.mark.parametrize("kind", [VQDRAW, ClusterBoosting])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "x",
+        "log_loss",
+        3,
+        ["log_loss"],
+        {"class": "Weighted", "params": {}},
+        {"class": "MLPRefiner", "params": {}},
+        {"class": "LogLoss", "params": {"eps": 1}},
+    ],
+    ids=repr,
+)
+def test_files_with_a_loss_that_is_none(X, tmp_path, kind, said):
+    model = make_estimator(max_steps=2) if kind is VQDRAW else ClusterBoosting(2, 4)
+    model.fit(X).save(tmp_path / "model")
+    header, text, rest = take_apart((tmp_path / "model").read_bytes())
+    text["fitted"]["loss_"] = said
+    (tmp_path / "model").write_bytes(put_together(header, text, rest))
+    allow = [Weighted] if kind is ClusterBoosting else ()
+    with pytest.raises(skvqdraw.exceptions.FormatError):
+        skvqdraw.load(tmp_path / "model", allow=allow)
+
+
+def test_a_file_whose_loss_was_exchanged_decodes_to_numbers(X, tmp_path):
+    for model in (make_estimator(max_steps=2), ClusterBoosting(4, 8)):
+        model.fit(3 * X - 1).save(tmp_path / "model")
+        header, text, rest = take_apart((tmp_path / "model").read_bytes())
+        text["fitted"]["loss_"] = {"class": "LogLoss", "params": {}}
+        (tmp_path / "model").write_bytes(put_together(header, text, rest))
+        if isinstance(model, VQDRAW):
+            with pytest.raises(skvqdraw.exceptions.FormatError, match="scale_ must be 1 with"):
+                skvqdraw.load(tmp_path / "model")
+        else:
+            assert np.isfinite(skvqdraw.load(tmp_path / "model").decode([[0, 1]])).all()
+
+
+@pytest.mark.parametrize("n_rows", [500, 300_000])
+def test_a_start_from_projections_under_log_loss(n_rows, monkeypatch):
+    """Centres may be a last bit above 1; options without rows start at the mean."""
+    monkeypatch.setattr("skvqdraw._table._MULTIPLICATIONS", 1)
+    rng = np.random.default_rng(0)
+    X = (rng.random((3, 16)) < 0.5).astype(np.uint8)[rng.integers(0, 3, n_rows)]
+    X[:, :2] = 1
+    vq = VQDRAW(
+        1, 16, loss="log_loss", refiner=MLPRefiner(8, basis_size=2), max_steps=0, random_state=0
+    ).fit(X, sample_weight=rng.random(n_rows))
+    chances = vq.decode(np.arange(16)[:, None])
+    assert np.isfinite(vq.network_.table.detach().numpy()).all()
+    np.testing.assert_allclose(chances[:, :2], 1, atol=0.01)
+    at_the_mean = np.abs(chances - vq.mean_).max(axis=1) < 0.01
+    assert at_the_mean.sum() == 13
+
+
+def test_a_loss_given_by_name_has_no_parameters():
+    with pytest.raises(ValueError, match="loss__power cannot be set: loss='squared_error' has no"):
+        VQDRAW().set_params(loss__power=2)
+    with pytest.raises(TypeError, match="loss must be an object, not a class.*Set LogLoss"):
+        VQDRAW(loss=LogLoss).fit(np.eye(3))
+
+
+def test_another_grid_is_not_taken_for_squares():
+    class Twice(SquaredError):
+        def grid(self, params, target):
+            return 2 * super().grid(params, target)
+
+    assert SquaredError().quadratic
+    assert not Twice().quadratic
+    assert type("Same", (SquaredError,), {})().quadratic
