@@ -132,7 +132,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         for piece in pieces(*X.shape, whole_tiles=False):
             assert_all_finite(X[piece], estimator_name=type(self).__name__, input_name="X")
         if not reset and (known := self._fitted_on()):
-            some = min(TILE_ROWS, max(2**20 // X.shape[1], 1), len(X))
+            some = min(TILE_ROWS, pieces(*X.shape, whole_tiles=False)[0].stop, len(X))
             self._warn_of_other_units(
                 take_rows(X, np.linspace(0, len(X) - 1, some).astype(np.intp)), *known
             )

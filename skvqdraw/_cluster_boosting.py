@@ -456,4 +456,4 @@ class _Fit:
         spread = float((high_D - low_D.astype(np.float64)).max())
         if 0 < spread < np.sqrt(np.finfo(dtype).tiny / np.finfo(dtype).eps):
             raise ValueError(_OUT_OF_RANGE.format("close to each other", spread, "small", dtype))
-        return self.loss.mean_and_scale(X, self.sample_weight)[0]
+        return self.loss.mean(X, self.sample_weight).astype(dtype)

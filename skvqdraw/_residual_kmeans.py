@@ -110,9 +110,10 @@ class BeamSearch:
         """Return the best hypotheses (N, at most n_best, S) that the search ends with."""
         if self.products is None:
             return self._from_what_is_left(x_ND, n_best)
-        codes_NBS, error_N = self._by_tables(x_ND, n_best)
+        codes_NBS, change_N = self._by_tables(x_ND, n_best)
         # The squares that the error is the difference of.
         squares_N = np.einsum("nd,nd->n", x_ND, x_ND)
+        error_N = change_N + squares_N
         squares_N += self.norms_SK[np.arange(codes_NBS.shape[2]), codes_NBS[:, 0]].sum(axis=1)
         (vague,) = np.nonzero(error_N < np.sqrt(np.finfo(x_ND.dtype).eps) * squares_N)
         if len(vague):
@@ -120,7 +121,7 @@ class BeamSearch:
         return codes_NBS
 
     def _by_tables(self, x_ND, n_best):
-        """Return the best hypotheses, and the least error of each row."""
+        """Return the best hypotheses, and what the best adds to the square of each row."""
         S, K, D = self.codebooks_SKD.shape
         N = len(x_ND)
         products_NSK = 2 * (x_ND @ self.codebooks_SKD.reshape(S * K, D).T).reshape(N, S, K)
@@ -131,7 +132,7 @@ class BeamSearch:
             for t in range(s):
                 error_NBK += self.products[s][t].take(codes_NBS[:, :, t], axis=0)
             error_NB, codes_NBS, _ = self._kept(s, error_NBK, codes_NBS, n_best)
-        return codes_NBS, error_NB.min(axis=1) + np.einsum("nd,nd->n", x_ND, x_ND)
+        return codes_NBS, error_NB.min(axis=1)
 
     def _from_what_is_left(self, x_ND, n_best):
         """Return the best hypotheses of TILE_ROWS rows, as many at a time as take little room."""

@@ -6,7 +6,7 @@ Axes: N rows, K options, D features, P projections.
 import numpy as np
 
 from ._residual_kmeans import cluster, nearest, padded
-from ._rows import tiles
+from ._rows import pieces, tiles
 
 # Rows to cluster, and k-means iterations on them.
 _ROWS, _ITERATIONS = 10_000, 10
@@ -15,8 +15,6 @@ _ROWS, _ITERATIONS = 10_000, 10
 _VALUES_HELD, _MULTIPLICATIONS, _PROJECTIONS = 2**25, 2**32, 64
 # Most values to read twice for that, but some rows for each option.
 _VALUES_READ, _ROWS_PER_OPTION = 2**27, 4
-# Values of a piece of them.
-_PIECE_VALUES = 2**20
 
 
 def first_options(prepared, rows, n_features, n_options, rng, sample_weight):
@@ -47,21 +45,20 @@ def _cluster(X_ND, n_options, rng, weight_N):
 
 
 def _cluster_by_sketch(prepared, rows, n_features, n_options, rng, weight_N):
-    size = max(_PIECE_VALUES // n_features, 1)
-    starts = range(0, len(rows), size)
+    parts = pieces(len(rows), n_features, whole_tiles=False)
     projections_DP = np.empty((n_features, _PROJECTIONS), dtype=np.float32)
     for p in range(_PROJECTIONS):
         projections_DP[:, p] = rng.standard_normal(n_features)
-    sketch_NP = np.concatenate([prepared(rows[i : i + size]) @ projections_DP for i in starts])
+    sketch_NP = np.concatenate([prepared(rows[part]) @ projections_DP for part in parts])
     centres_KP = _cluster(sketch_NP, n_options, rng, weight_N)
     labels_N = np.concatenate([nearest(padded(sketch_NP[t]), centres_KP) for t in tiles(len(rows))])
     # One option's rows after another's: so a piece of them adds to few options.
     order = np.argsort(labels_N[: len(rows)], kind="stable")
     rows, labels_N, weight_N = rows[order], labels_N[order], weight_N[order]
     sums_KD = np.zeros((n_options, n_features), dtype=np.float32)
-    for i in starts:
-        piece_ND = prepared(rows[i : i + size]) * weight_N[i : i + size, None].astype(np.float32)
-        options, firsts = np.unique(labels_N[i : i + size], return_index=True)
+    for part in parts:
+        piece_ND = prepared(rows[part]) * weight_N[part, None].astype(np.float32)
+        options, firsts = np.unique(labels_N[part], return_index=True)
         sums_KD[options] += np.add.reduceat(piece_ND, firsts)
     weight_K = np.bincount(labels_N, weight_N, n_options).astype(np.float32)
     mean_D = sums_KD.sum(axis=0) / weight_K.sum()

@@ -120,6 +120,23 @@ class Loss(BaseEstimator):
             If there are such rows.
         """
 
+    def mean(self, X, sample_weight):
+        """Return the mean from which parameters are counted.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Training rows. It may be a memory map, and is never copied whole.
+        sample_weight : ndarray of shape (n_samples,)
+            Weight of each row.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_features,)
+            The weighted mean, in float64.
+        """
+        return weighted_mean(X, sample_weight)
+
     def mean_and_scale(self, X, sample_weight):
         """Return what a model learns of the data before it is trained.
 
@@ -143,7 +160,7 @@ class Loss(BaseEstimator):
             If the variance is out of the range of float64.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # the scale tells
-            mean_D = weighted_mean(X, sample_weight)
+            mean_D = self.mean(X, sample_weight)
         scale = _scale(X, mean_D, sample_weight) if self.centred else 1.0
         return mean_D.astype(float_dtype(X.dtype)), scale
 
@@ -278,12 +295,12 @@ class LogLoss(Loss):
                 "sklearn.preprocessing.MinMaxScaler(clip=True), or set loss='squared_error'."
             )
 
-    def mean_and_scale(self, X, sample_weight):
+    def mean(self, X, sample_weight):
         # Half a row of 1 and half a row of 0 are counted in.
-        n_rows, dtype = np.count_nonzero(sample_weight), float_dtype(X.dtype)
+        n_rows = np.count_nonzero(sample_weight)
         mean_D = (weighted_mean(X, sample_weight) * n_rows + 0.5) / (n_rows + 1)
         # In float32 a chance may be as good as 1, but its log odds must be finite.
-        return np.minimum(mean_D.astype(dtype), 1 - np.finfo(dtype).epsneg), 1.0
+        return np.minimum(mean_D, 1 - float(np.finfo(float_dtype(X.dtype)).epsneg))
 
     def link(self, X):
         about = np.finfo(X.dtype)  # also of a mean of ones that was rounded
