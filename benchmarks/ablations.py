@@ -15,7 +15,7 @@ from mnist import IMAGE_SHAPE, coded_as, load_images
 
 from skvqdraw import VQDRAW
 from skvqdraw._codes import entropy_bits, option_frequencies
-from skvqdraw.nn import sequential
+from skvqdraw.nn import objective
 from skvqdraw.refiners import ConvRefiner
 
 SEED = 0
@@ -49,16 +49,16 @@ def fit_and_judge(data, n_steps, changes):
     """Return what becomes of a fit with these changes, INNER_WEIGHT among them."""
     vq = VQDRAW(10, 64, refiner=ConvRefiner(IMAGE_SHAPE), max_steps=n_steps, random_state=SEED)
     changes = dict(changes)
-    inner_weight = changes.pop("INNER_WEIGHT", sequential.INNER_WEIGHT)
+    inner_weight = changes.pop("INNER_WEIGHT", objective.INNER_WEIGHT)
     if "learning_rate" in changes:
         changes["learning_rate"] *= vq.learning_rate
-    usual, sequential.INNER_WEIGHT = sequential.INNER_WEIGHT, inner_weight
+    usual, objective.INNER_WEIGHT = objective.INNER_WEIGHT, inner_weight
     try:
         started = time.perf_counter()
         vq.set_params(**changes).fit(data.X)
         seconds = time.perf_counter() - started
     finally:
-        sequential.INNER_WEIGHT = usual
+        objective.INNER_WEIGHT = usual
     X_test = data.X_test[:2000]
     errors = {}
     for coding in ("greedy", "default", "beam_4"):

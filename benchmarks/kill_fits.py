@@ -18,16 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import Report, seconds_of
+from machine import Report
 
 from skvqdraw import VQDRAW
-from skvqdraw._checkpoint import Checkpoint
-from skvqdraw._fitting import Fit
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
-from skvqdraw.training.batches import endless_order
-from skvqdraw.training.distributed import Alone
-from skvqdraw.training.schedule import constant
+from skvqdraw.training.checkpoint import Checkpoint
 
 SEED = 0
 MLP = MLPRefiner(hidden_size=32, basis_size=8)
@@ -136,17 +132,24 @@ def kill(n_kills, n_steps, folder):
 def overhead(n_writes, folder):
     """Return the time of a checkpoint, and its share of a fit that writes one every 30 s."""
     X = np.random.default_rng(SEED).integers(0, 256, size=(2_000, 784), dtype=np.uint8)
-    vq = VQDRAW(**MNIST)
-    rows, weight, rng = np.arange(len(X)), np.ones(len(X)), np.random.RandomState(SEED)
-    told = {"going_on": False, "processes": Alone(), "started": time.perf_counter()}
-    fit = Fit(vq, X, rows, weight, rng, **told)
-    order = endless_order(rows, 128, fit.order_rng)
-    fit.train(order, schedule=constant, max_steps=5, max_time=None, n_records=1)
-    checkpoint = Checkpoint(folder / "mnist.ckpt", 0.0, {})
-    seconds = seconds_of(lambda: checkpoint.write_if_due(fit), repeats=n_writes)
+    path, seconds, sizes = folder / "mnist.ckpt", [], []
+    real = Checkpoint.write_if_due
+
+    def write_if_due(checkpoint, snapshot):
+        started = time.perf_counter()
+        real(checkpoint, snapshot)
+        seconds.append(time.perf_counter() - started)
+        sizes.append(path.stat().st_size)
+
+    Checkpoint.write_if_due = write_if_due
+    try:
+        vq = VQDRAW(**MNIST, max_steps=n_writes + 1, checkpoint=path, checkpoint_every=0).fit(X)
+    finally:
+        Checkpoint.write_if_due = real
+    seconds = float(np.median(seconds))
     return {
-        "parameters": sum(p.numel() for p in fit.state.network.parameters()),
-        "megabytes": round(checkpoint.path.stat().st_size / 1e6, 1),
+        "parameters": sum(p.numel() for p in vq.network_.parameters()),
+        "megabytes": round(sizes[-1] / 1e6, 1),
         "seconds": round(seconds, 4),
         "share_at_30_s": round(seconds / 30, 5),
     }

@@ -1,11 +1,11 @@
 """What all estimators of codes share."""
 
-import hashlib
 import json
 from contextlib import contextmanager
+from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -17,12 +17,19 @@ from ._codes import (
     one_hot,
     room_for_codes,
 )
-from ._plain import to_json
 from ._rows import TILE_ROWS, pieces, take_rows
-from ._sklearn import StrOptions, align_sparse_interface, dense_output_wanted, validate_params
-from ._version import __version__
+from ._sklearn import (
+    Interval,
+    StrOptions,
+    align_sparse_interface,
+    dense_output_wanted,
+    validate_params,
+)
 from ._warn import warn
-from .exceptions import InconsistentVersionWarning
+from .files.container import digest_of
+from .files.json import to_json
+from .files.learned import Array, Names, Number
+from .files.model import Storable, save
 
 
 @contextmanager
@@ -56,7 +63,7 @@ def _told_apart(spec):
 _FAR_OUTSIDE = 10
 
 
-class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storable):
     """Base class of estimators that turn each row into a sequence of integers.
 
     A subclass implements `fit`, `_encode` and `_decode`, has parameters `n_stages`, `n_options`
@@ -65,6 +72,13 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     _parameter_constraints: dict = {
         "encoding": [StrOptions({"onehot", "onehot-dense", "ordinal"})],
+    }
+    _learned: dict = {
+        "n_features_in_": Number(Interval(Integral, 1, None, closed="left")),
+        "feature_names_in_": Names(),
+        "code_usage_": Array(
+            "SK", "float64", within=(0, 1), sizes={"S": (1, 2**16), "K": (2, np.inf)}
+        ),
     }
 
     def _encode(self, X, codes):
@@ -247,13 +261,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         n_stages, n_options = self._code_shape
         text = {"class": type(self).__name__, "n_stages": n_stages, "n_options": n_options}
         text |= {name: _told_apart(spec) for name, spec in specs.items()}
-        digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode())
-        for name in sorted(arrays):
-            array = np.asarray(arrays[name], order="C")
-            array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(f"\n{name} {array.dtype.str} {list(array.shape)}\n".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        return digest_of(json.dumps(text, sort_keys=True), arrays)
 
     def transform(self, X):
         """Return the codes of rows as features.
@@ -423,26 +431,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         --------
         skvqdraw.load : Reads it, on any machine.
         """
-        from .io import save
-
         check_is_fitted(self)
         save(self, path)
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_skvqdraw_version": __version__}
-
-    def __setstate__(self, state):
-        state = dict(state)
-        written_by = state.pop("_skvqdraw_version", "pre-0.1")
-        if written_by != __version__:
-            warn(
-                InconsistentVersionWarning(
-                    estimator_name=type(self).__name__,
-                    current_version=__version__,
-                    original_version=written_by,
-                ),
-            )
-        super().__setstate__(state)
 
     @property
     def _n_features_out(self):

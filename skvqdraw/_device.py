@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from ._fork import Lock
+
 
 def resolve_device(device):
     """Return the torch device for "auto" (CUDA, then MPS, then CPU) or for a name."""
@@ -62,3 +64,49 @@ def is_out_of_memory(error):
     # The CPU's allocator, C++, MPS and the libraries of CUDA have no exception of their own.
     texts = ("DefaultCPUAllocator", "out of memory", "bad_alloc", "ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+
+
+@contextmanager
+def exact(device):
+    """No gradients; on CUDA no TF32, which convolutions use by default, in no fixed order."""
+    with undisturbed(device), torch.inference_mode():
+        if device.type != "cuda":
+            yield
+            return
+        with _exact_convolutions:
+            yield
+
+
+class _ExactConvolutions:
+    """Sets cuDNN's flags, which are the process's: by the first thread to come, for all.
+
+    If each thread set them and set them back, one that leaves would undo those of another.
+    """
+
+    def __init__(self):
+        self.lock = Lock()
+        self.n_inside = 0
+
+    def __enter__(self):
+        with self.lock:
+            if self.n_inside == 0:
+                self.flags = self._exchange(False, True, "ieee")
+            self.n_inside += 1
+
+    def __exit__(self, *exception):
+        with self.lock:
+            self.n_inside -= 1
+            if self.n_inside == 0:
+                self._exchange(*self.flags)
+
+    @staticmethod
+    def _exchange(benchmark, deterministic, precision):
+        """Set flags and return what they were. cudnn.flags() fails where `conv` was set before."""
+        cudnn = torch.backends.cudnn
+        flags = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
+        cudnn.benchmark, cudnn.deterministic = benchmark, deterministic
+        cudnn.conv.fp32_precision = precision
+        return flags
+
+
+_exact_convolutions = _ExactConvolutions()

@@ -18,6 +18,13 @@ def tiles(n_rows):
     return [slice(start, start + TILE_ROWS) for start in range(0, n_rows, TILE_ROWS)]
 
 
+def padded(rows):
+    """Return an array of at most TILE_ROWS rows with zeros to that many."""
+    if len(rows) == TILE_ROWS:
+        return rows
+    return np.concatenate([rows, np.zeros((TILE_ROWS - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
 def pieces(n_rows, n_features, *, whole_tiles=True):
     """Return slices of some tiles' rows, for what wants no tiles and is faster with more.
 

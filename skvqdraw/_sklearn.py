@@ -4,6 +4,8 @@ They are what gives our errors scikit-learn's own wording. When one of them move
 public, this is the one place to change.
 """
 
+from numbers import Integral
+
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -17,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 __all__ = [
     "HasMethods",
+    "ImageShape",
     "Interval",
     "StrOptions",
     "align_sparse_interface",
@@ -42,3 +45,20 @@ def dense_output_wanted(estimator):
     """Return "pandas" or "polars" if `set_output` asked for it, else None."""
     wanted = _get_output_config("transform", estimator=estimator)["dense"]
     return None if wanted == "default" else wanted
+
+
+class ImageShape(Interval):
+    """Constraint of two or three positive integers."""
+
+    def __init__(self):
+        super().__init__(Integral, 1, None, closed="left")
+
+    def is_satisfied_by(self, val):
+        return (
+            isinstance(val, (tuple, list))
+            and len(val) in (2, 3)
+            and all(super(ImageShape, self).is_satisfied_by(n) for n in val)
+        )
+
+    def __str__(self):
+        return "(height, width) or (height, width, channels), positive integers"

@@ -1,50 +1,33 @@
 """VQ-DRAW: sequential discrete auto-encoding without an encoder."""
 
-import os
-import time
-from copy import deepcopy
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
+from sklearn.base import clone
 
 from . import losses
-from ._base import CodeTransformer, unchanged_on_failure
-from ._checkpoint import checkpoint_of, identity_of, identity_of_partial_fit
-from ._coding import coded_tiles, decoded_tiles, propose_in_tiles
-from ._device import resolve_device, undisturbed
-from ._fitting import Fit, build_network, draw_seed, refuse_differences
-from ._fork import Lock
-from ._rows import pieces, unit_weights
-from ._sklearn import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    check_sample_weight,
-    fit_context,
-    validate_params,
-)
+from ._base import CodeTransformer
+from ._codes import entropy_bits, option_counts
+from ._rows import pieces, take_rows
+from ._sklearn import HasMethods, Interval, StrOptions, validate_params
+from .exceptions import FormatError
+from .files.json import comes_with_package, known, same_specs
+from .files.learned import Array, Number, Spec
+from .nn.arrays import Network, network_arrays
+from .nn.build import built, check_network
+from .nn.coding import Coding
+from .nn.objective import accumulate_gradients
 from .nn.preparation import Preparation
-from .training.batches import endless_order, one_pass
-from .training.distributed import find_processes
-from .training.schedule import constant, warm_up_and_cosine
-from .training.state import (
-    load_network_arrays,
-    load_optimizer_arrays,
-    network_arrays,
-    optimizer_arrays,
-)
-
-# Evaluation points of a fit: each adds a record to `loss_curve_`.
-_N_RECORDS = 50
-# Rows on which a model is judged between steps and at the end: more would cost more than they tell.
-_JUDGED_ROWS = 2048
-# Held while a network moves to another device.
-_moving = Lock()
+from .nn.refinement import hook
+from .nn.start import first_options
+from .refiners import MLPRefiner
+from .training.estimator import TrainedMixin
+from .training.task import Task
 
 
-class VQDRAW(CodeTransformer):
+@known
+class VQDRAW(TrainedMixin, CodeTransformer):
     """Auto-encoder that writes each row as a short sequence of integers.
 
     At each of `n_stages` a refinement network looks at the present reconstruction and proposes
@@ -194,6 +177,7 @@ class VQDRAW(CodeTransformer):
 
     _parameter_constraints: dict = {
         **CodeTransformer._parameter_constraints,
+        **TrainedMixin._parameter_constraints,
         "n_stages": [Interval(Integral, 1, None, closed="left")],
         "n_options": [Interval(Integral, 2, None, closed="left")],
         "loss": [StrOptions(set(losses.NAMES)), HasMethods(["grid", "get_params"])],
@@ -202,24 +186,20 @@ class VQDRAW(CodeTransformer):
         "round_beam_size": [Interval(Integral, 1, None, closed="left")],
         "aux_weight": [Interval(Real, 0, None, closed="left")],
         "gradient_decay": [Interval(Real, 0, 1, closed="both")],
-        "max_steps": [Interval(Integral, 0, None, closed="left"), None],
-        "max_time": [Interval(Real, 0, None, closed="neither"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "gradient_accumulation": [Interval(Integral, 1, None, closed="left")],
         "gradient_checkpointing": ["boolean"],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "checkpoint": [str, os.PathLike, None],
-        "checkpoint_every": [Interval(Real, 0, None, closed="left")],
-        "device": [str, torch.device],
-        "precision": [StrOptions({"auto", "float32", "bf16"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+    }
+    _learned: dict = {
+        "mean_": Array("D", "float32", "float64"),
+        "scale_": Number(Interval(Real, 0, None, closed="neither")),
+        "loss_": losses.LearnedLoss("grid"),
+        "refiner_": Spec("build"),
+        "network_": Network(built_by="refiner_"),
+    }
+    # Of the result these change nothing, or only what is done with it.
+    _free_params = TrainedMixin._free_params | {
+        "beam_size",
+        "encoding",
+        "gradient_checkpointing",
     }
 
     def __init__(
@@ -281,135 +261,6 @@ class VQDRAW(CodeTransformer):
         self.random_state = random_state
         self.verbose = verbose
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, sample_weight=None):
-        """Train the refinement network.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows, floats or integers. Kept as they are and cast batch by batch: a memory
-            map is never read whole into memory.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row in the loss, in the mean and in the scale.
-
-        Returns
-        -------
-        self : VQDRAW
-            The fitted estimator. If a fit fails, it is as it was before.
-
-        Raises
-        ------
-        FloatingPointError
-            If the loss becomes infinite or NaN.
-        MemoryError
-            If memory does not suffice for a step; the message says what takes less.
-        ValueError
-            If `checkpoint` cannot be written, is in use by another fit, is of another fit or is
-            damaged.
-        """
-        started = time.perf_counter()
-        if self.max_steps is None and self.max_time is None:
-            raise ValueError("max_steps and max_time must not both be None; set one of them.")
-        with unchanged_on_failure(self), undisturbed(resolve_device(self.device)):
-            going_on = self.warm_start and hasattr(self, "network_")
-            X, sample_weight, rng, processes = self._validate(X, sample_weight, going_on=going_on)
-            opened = checkpoint_of(self, X, sample_weight, processes, going_on=going_on)
-            with opened as (checkpoint, snapshot):
-                if snapshot is None:
-                    rows, validation_rows = self._split(sample_weight, rng)
-                else:
-                    rows, validation_rows = snapshot.split(sample_weight)
-                fit = Fit(
-                    self,
-                    X,
-                    rows,
-                    sample_weight,
-                    rng,
-                    going_on=going_on,
-                    processes=processes,
-                    started=started,
-                    validation_rows=validation_rows,
-                    snapshot=snapshot,
-                )
-                finished = fit.train(
-                    endless_order(rows, self.batch_size, fit.order_rng, n_taken=fit.n_steps_made),
-                    checkpoint=checkpoint,
-                    schedule=warm_up_and_cosine,
-                    max_steps=self.max_steps,
-                    max_time=self.max_time,
-                    n_records=_N_RECORDS,
-                )
-                self._store(fit, rows)
-                vars(self).pop("_partial_fit_state", None)
-                if checkpoint and finished:
-                    checkpoint.remove()
-        return self
-
-    @fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y=None, sample_weight=None):
-        """Go on training with one pass over the given rows, at a constant learning rate.
-
-        The first call starts the network from its rows: let them be many and typical. Centre and
-        scale are theirs for ever; the optimizer's state is kept from call to call.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Training rows.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row in the loss.
-
-        Returns
-        -------
-        self : VQDRAW
-            The fitted estimator.
-
-        Raises
-        ------
-        FloatingPointError
-            If the loss becomes infinite or NaN.
-        MemoryError
-            If memory does not suffice for a step; the message says what takes less.
-        """
-        started = time.perf_counter()
-        with unchanged_on_failure(self), undisturbed(resolve_device(self.device)):
-            going_on = hasattr(self, "network_")
-            X, sample_weight, rng, processes = self._validate(X, sample_weight, going_on=going_on)
-            rows = np.flatnonzero(sample_weight)
-            fit = Fit(
-                self,
-                X,
-                rows,
-                sample_weight,
-                rng,
-                going_on=going_on,
-                processes=processes,
-                started=started,
-                one_pass=True,
-            )
-            if hasattr(self, "_partial_fit_state"):
-                fit.order_rng = deepcopy(self._partial_fit_state["order_rng"])
-                load_optimizer_arrays(fit.state.optimizer, self._partial_fit_state["optimizer"])
-            order = one_pass(rows, self.batch_size, fit.order_rng)
-            fit.train(
-                iter(order),
-                schedule=constant,
-                max_steps=len(order),
-                max_time=None,
-                n_records=1,
-            )
-            self._store(fit, rows)
-            self._partial_fit_state = {
-                "order_rng": fit.order_rng,
-                "optimizer": optimizer_arrays(fit.state.optimizer),
-            }
-        return self
-
     def set_params(self, **params):
         """Set parameters of this estimator, of its refiner and of its loss.
 
@@ -443,65 +294,39 @@ class VQDRAW(CodeTransformer):
                 )
         return super().set_params(**params)
 
-    def _validate(self, X, sample_weight, *, going_on):
-        """Return what a fit is given, checked: X, weights, random state; and who takes part."""
-        X = self._validate_X(X, reset=not going_on)
-        sample_weight = unit_weights(
-            check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        )
-        rng = check_random_state(self.random_state)
-        device = resolve_device(self.device)
-        processes = find_processes(device)
-        if processes.size > 1:
-            identity = identity_of(self, X, sample_weight, going_on)
-            identity["gradient_accumulation"] = self.gradient_accumulation
-            identity["the kind of device"] = device.type
-            state = getattr(self, "_partial_fit_state", None)
-            identity["what partial_fit goes on from"] = identity_of_partial_fit(state)
-            refuse_differences(processes, identity)
-            if not isinstance(self.random_state, Integral):
-                seed = processes.from_first(
-                    lambda: draw_seed(rng), lambda seed: str(seed).encode(), int
+    def _task(self, resume):
+        task = _Drawing(self)
+        if resume:
+            self._refuse_another_model(task)
+            task.preparation = self._preparation(self.network_)
+        return task
+
+    def _refuse_another_model(self, task):
+        """Refuse to go on training with other stages, options, refiner or loss."""
+        n_stages, n_options = self._code_shape
+        fitted_and_same = {
+            "n_stages": (n_stages, self.n_stages == n_stages),
+            "n_options": (n_options, self.n_options == n_options),
+            "refiner": (self.refiner_, same_specs(task.refiner, self.refiner_)),
+            "loss": (self.loss_, same_specs(task.loss, self.loss_)),
+        }
+        for name, (fitted, same) in fitted_and_same.items():
+            if not same:
+                raise ValueError(
+                    f"{name} cannot change while training goes on; fitted with {fitted}, got "
+                    f"{getattr(self, name)}. Set it back, or start again with warm_start=False "
+                    "and fit."
                 )
-                rng = np.random.RandomState(seed)
-        return X, sample_weight, rng, processes
 
-    def _split(self, sample_weight, rng):
-        """Return the rows to train on and, for early stopping, those to validate on."""
-        rows = np.flatnonzero(sample_weight)
-        if not self.early_stopping:
-            return rows, None
-        n_validation = min(int(np.ceil(self.validation_fraction * len(rows))), _JUDGED_ROWS)
-        if n_validation >= len(rows):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of n_samples={len(rows)} leaves "
-                "no row to train on; give more rows or set early_stopping=False."
-            )
-        shuffled = rng.permutation(rows)
-        return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])
+    def _network(self):
+        return built(self.refiner_, self.loss_, self.n_features_in_, *self._code_shape)
 
-    def _store(self, fit, rows):
-        """Assign everything that a fit learns."""
-        judged = rows[np.linspace(0, len(rows) - 1, min(_JUDGED_ROWS, len(rows))).astype(int)]
-        self.code_usage_ = fit.usage_of_options(judged)
-        self.mean_ = fit.preparation.mean_D
-        self.scale_ = fit.preparation.scale
-        self.refiner_ = fit.refiner
-        self.loss_ = fit.loss
-        self.network_ = fit.state.network
-        self.loss_curve_ = fit.loss_curve
-        self.n_steps_ = fit.state.step
+    def _preparation(self, network):
+        return Preparation(self.loss_, self.mean_, self.scale_, hook(network, "feature_order"))
 
-    def _prepared(self):
-        """Return the network on its device and what leads to and from it."""
-        validate_params(self, "device", "precision")
-        network, device = self.network_, resolve_device(self.device)
-        # Moving sets all parameters anew, one by one, and other threads may want to use them.
-        with _moving, torch.inference_mode(False):
-            if next(network.parameters()).device != device:
-                network.to(device)
-        feature_order = getattr(network, "feature_order", None)
-        return network, Preparation(self.loss_, self.mean_, self.scale_, feature_order)
+    def _check_learned(self):
+        if not self.loss_.centred and self.scale_ != 1:
+            raise FormatError(f"scale_ must be 1 with {self.loss_}; it is {self.scale_}")
 
     def _validate_X(self, X, *, reset):
         X = super()._validate_X(X, reset=reset)
@@ -512,33 +337,30 @@ class VQDRAW(CodeTransformer):
         # Where targets are not centred, the loss itself says what rows may be.
         return (self.mean_, self.scale_**2) if self.loss_.centred else None
 
-    def _coder_options(self):
+    def _coding(self, **options):
+        """Return what codes rows and decodes codes."""
+        network = self._network_on_device()
+        bf16 = self.precision == "bf16"
+        return Coding(network, self._preparation(network), bf16=bf16, **options)
+
+    def _beams(self):
         validate_params(self, "beam_size", "round_beam_size")
-        return {
-            "beam_size": self.beam_size,
-            "round_beam_size": self.round_beam_size,
-            "bf16": self.precision == "bf16",
-        }
+        return {"beam_size": self.beam_size, "round_beam_size": self.round_beam_size}
 
     def _encode(self, X, codes):
-        network, preparation = self._prepared()
-        for tile, _, codes_NS, _ in coded_tiles(
-            network, preparation, X, codes.shape[1], **self._coder_options()
-        ):
+        for tile, _, codes_NS, _ in self._coding(**self._beams()).encoded(X, codes.shape[1]):
             codes[tile] = codes_NS.cpu().numpy()
 
     def _parameters_of_rows(self, X):
         """Yield (slice, parameters) of the reconstructions of rows."""
-        options = self._coder_options()
+        beams = self._beams()
         if self.beam_size > 1:  # what the hypotheses of a row share is not computed the same way
             for piece in pieces(*X.shape):
                 yield piece, self._parameters(self._codes_of(X[piece]))
             return
-        network, preparation = self._prepared()
-        for tile, _, _, x_NP in coded_tiles(
-            network, preparation, X, len(self.code_usage_), **options
-        ):
-            yield tile, preparation.parameters(x_NP)
+        coding = self._coding(**beams)
+        for tile, _, _, x_NP in coding.encoded(X, self._code_shape[0]):
+            yield tile, coding.preparation.parameters(x_NP)
 
     def _reconstructions(self, X):
         for tile, params_NP in self._parameters_of_rows(X):
@@ -550,17 +372,17 @@ class VQDRAW(CodeTransformer):
 
     def _parameters(self, codes):
         """Return the parameters of the reconstructions of codes or prefixes."""
-        network, preparation = self._prepared()
-        params_NP = np.empty((len(codes), preparation.width), dtype=self.mean_.dtype)
-        for tile, x_NP in decoded_tiles(network, preparation, codes, bf16=self.precision == "bf16"):
-            params_NP[tile] = preparation.parameters(x_NP)
+        coding = self._coding()
+        shape = len(codes), coding.preparation.width
+        params_NP = np.empty(shape, dtype=self.mean_.dtype)
+        for tile, x_NP in coding.decoded(codes):
+            params_NP[tile] = coding.preparation.parameters(x_NP)
         return params_NP
 
     def _propose(self, codes):
-        network, preparation = self._prepared()
         shape = len(codes), self._code_shape[1], self.n_features_in_
         X = np.empty(shape, dtype=self.mean_.dtype)
-        propose_in_tiles(network, preparation, codes, X, bf16=self.precision == "bf16")
+        self._coding().propose(codes, X)
         return X
 
     def _decoder(self):
@@ -571,17 +393,144 @@ class VQDRAW(CodeTransformer):
     def _decode(self, codes):
         return self.loss_.inverse_link(self._parameters(codes))
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        if "network_" in state:
-            state["network_"] = network_arrays(state["network_"])
-        return state
 
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if "network_" in state:
-            arrays = self.network_
-            self.network_ = build_network(
-                self.refiner_, self.loss_, self.n_features_in_, *self._code_shape, seed=0
-            )
-            load_network_arrays(self.network_, arrays)
+class _Drawing(Task):
+    """What a fit of VQDRAW trains. Axes: S stages, K options, N rows, D features."""
+
+    ways_to_a_smaller_network = ("a smaller refiner", "a smaller n_options")
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+        auto = estimator.refiner == "auto"
+        self.refiner = MLPRefiner() if auto else clone(estimator.refiner)
+        self.loss = losses.find(estimator.loss)
+        self.preparation = None
+
+    @property
+    def unit(self):
+        return float(self.loss.unit(self.preparation.scale))
+
+    def is_ours(self):
+        return comes_with_package(type(self.refiner))
+
+    def build(self):
+        estimator, n_features = self.estimator, self.estimator.n_features_in_
+        shape = estimator.n_stages, estimator.n_options
+        network = built(self.refiner, self.loss, n_features, *shape)
+        check_network(network, self.refiner, self.loss, n_features, estimator.n_options)
+        return network
+
+    def learn(self, X, y, rows, sample_weight, rng):
+        mean_D, scale = self.loss.mean_and_scale(X, sample_weight)
+        self.load_arrays({"mean": mean_D, "scale": scale or self._scale_of_constant_data(mean_D)})
+        start_from_table = hook(self.network, "start_from_table")
+        if start_from_table is not None:
+
+            def prepared(rows):
+                prepared_ND = np.empty((len(rows), X.shape[1]), dtype=np.float32)
+                for piece in pieces(*prepared_ND.shape, whole_tiles=False):
+                    prepared_ND[piece] = self.preparation.forward(take_rows(X, rows[piece]))
+                return prepared_ND
+
+            n_options = self.estimator.n_options
+            options = first_options(prepared, rows, X.shape[1], n_options, rng, sample_weight)
+            start_from_table(self.preparation.options(options))
+
+    def _scale_of_constant_data(self, mean_D):
+        """Return a scale where data have none of their own.
+
+        It is nothing beside them, so that they are reconstructed as they are; but not where other
+        rows are to follow. Its square is a number.
+        """
+        if self.one_pass:
+            return 1.0
+        largest = float(np.abs(mean_D).max()) or 1.0
+        return min(max(float(np.finfo(np.float32).eps) * largest, 1e-140), 1e140)
+
+    def arrays(self):
+        return {"mean": self.preparation.mean_D, "scale": np.array(self.preparation.scale)}
+
+    def load_arrays(self, arrays):
+        order = hook(self.network, "feature_order")
+        self.preparation = Preparation(self.loss, arrays["mean"], float(arrays["scale"]), order)
+
+    def prepare(self, X, y):
+        return (self.preparation.forward(X),)
+
+    def sums(self):
+        S, K = self.estimator.n_stages, self.estimator.n_options
+        return {
+            "objective": torch.zeros((), device=self.device, dtype=torch.float32),
+            "stage_losses_S": torch.zeros(S, device=self.device, dtype=torch.float32),
+            "counts_SK": torch.zeros(S, K, device=self.device, dtype=torch.int64),
+        }
+
+    def gradients(self, batch, weight, sums):
+        estimator, (target_ND,) = self.estimator, batch
+        S, K = estimator.n_stages, estimator.n_options
+        objective, stage_losses_S, codes_NS = accumulate_gradients(
+            self.network,
+            self.preparation.objective,
+            target_ND,
+            weight,
+            S,
+            aux_weight=estimator.aux_weight,
+            gradient_decay=estimator.gradient_decay,
+            round_beam_size=estimator.round_beam_size,
+            checkpointing=estimator.gradient_checkpointing,
+            bf16=self.bf16,
+        )
+        sums["objective"] += objective
+        sums["stage_losses_S"] += stage_losses_S
+        cells = (codes_NS + K * torch.arange(S, device=self.device)).flatten()
+        sums["counts_SK"].view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+
+    def record(self, sums, n_steps):
+        counts_SK = sums["counts_SK"].cpu().numpy()
+        return {
+            "loss": float(sums["objective"]) / n_steps * self.unit,
+            "error": float(sums["stage_losses_S"][-1]) / n_steps * self.unit,
+            "entropy": entropy_bits(counts_SK / counts_SK[0].sum()),
+        }
+
+    def errors(self, X, y, rows):
+        objective = self.preparation.objective
+        errors = [
+            objective.grid(x_NP[:, None], target_ND)[:, 0].cpu().numpy()
+            for _, target_ND, _, x_NP in self._encoded(X, rows)
+        ]
+        return np.concatenate(errors, dtype=np.float64) * self.unit
+
+    def finish(self, X, y, rows, processes):
+        S, K = self.estimator.n_stages, self.estimator.n_options
+        counts_SK, n_infinite = np.zeros((S, K)), 0
+        for _, _, codes_NS, x_NP in self._encoded(X, processes.share(rows)):
+            counts_SK += option_counts(codes_NS.cpu().numpy(), K)
+            n_infinite += not x_NP.isfinite().all()
+        *counts, n_infinite = processes.sum([*counts_SK.ravel(), n_infinite])
+        self.code_usage = np.reshape(counts, (S, K)) / len(rows)
+        return "a reconstruction became infinite or NaN" if n_infinite else ""
+
+    def _encoded(self, X, rows):
+        """Code rows of X as the estimator will, but for the beam between rounds."""
+        estimator = self.estimator
+        options = {**estimator._beams(), "beam_size": 1, "bf16": estimator.precision == "bf16"}
+        coding = Coding(self.network, self.preparation, **options)
+        return coding.encoded(X, estimator.n_stages, rows)
+
+    def learned(self):
+        return {
+            "mean_": self.preparation.mean_D,
+            "scale_": self.preparation.scale,
+            "loss_": self.loss,
+            "refiner_": self.refiner,
+            "code_usage_": self.code_usage,
+        }
+
+    def size(self):
+        estimator = self.estimator
+        return f"n_stages={estimator.n_stages}, n_options={estimator.n_options} and {self.refiner}"
+
+    def ways_to_less_memory(self):
+        on = self.estimator.gradient_checkpointing
+        return [] if on else ["gradient_checkpointing=True (now False)"]

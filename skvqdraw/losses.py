@@ -7,9 +7,10 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, clone
 
-from ._plain import same_specs
-from ._residual_kmeans import nearest, padded
-from ._rows import float_dtype, pieces, tiles, weighted_mean
+from ._rows import float_dtype, padded, pieces, tiles, weighted_mean
+from .boosting.kmeans import nearest
+from .files.json import known, same_specs
+from .files.learned import Spec
 
 __all__ = ["LogLoss", "Loss", "SquaredError"]
 
@@ -210,6 +211,7 @@ class Loss(BaseEstimator):
         return 1.0
 
 
+@known
 class SquaredError(Loss):
     """The mean over features of the squared error: for numbers of any kind.
 
@@ -262,6 +264,7 @@ class SquaredError(Loss):
         return np.einsum("nd,nd->n", state, state) / state.shape[1]
 
 
+@known
 class LogLoss(Loss):
     """Minus the log likelihood of values in [0, 1] as chances, in nats: for black and white.
 
@@ -376,11 +379,26 @@ def find(loss):
     return NAMES[loss]() if isinstance(loss, str) else clone(loss)
 
 
-def is_named_by(loss, parameter):
-    """Whether a loss is the one that a parameter stands for."""
-    if isinstance(parameter, str):
-        return type(loss) is NAMES.get(parameter)
-    return same_specs(loss, parameter)
+class LearnedLoss(Spec):
+    """The loss of a fit, in a file where the parameter `loss` says another one by now."""
+
+    in_text = None
+
+    def _take_apart(self, name, estimator):
+        loss, parameter = getattr(estimator, name), estimator.loss
+        if isinstance(parameter, str):
+            same = type(loss) is NAMES.get(parameter)
+        else:
+            same = same_specs(loss, parameter)
+        return (None, {}) if same else super()._take_apart(name, estimator)
+
+    def _check(self, name, reading):
+        if name in reading.fitted:
+            return super()._check(name, reading)
+        loss = find(reading.estimator.loss)
+        self._check_methods(name, loss)
+        setattr(reading.estimator, name, loss)
+        return []
 
 
 def _scale(X, mean_D, sample_weight):

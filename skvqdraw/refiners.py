@@ -10,28 +10,12 @@ from numbers import Integral
 
 from sklearn.base import BaseEstimator
 
-from ._sklearn import Interval, StrOptions, validate_params
+from ._sklearn import ImageShape, Interval, StrOptions, validate_params
+from .files.json import known
 from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk
 from .nn.paper import ARCHITECTURES, PaperNetwork
 
 __all__ = ["ConvRefiner", "MLPRefiner", "PaperRefiner", "Refiner"]
-
-
-class _ImageShape(Interval):
-    """Constraint of two or three positive integers."""
-
-    def __init__(self):
-        super().__init__(Integral, 1, None, closed="left")
-
-    def is_satisfied_by(self, val):
-        return (
-            isinstance(val, (tuple, list))
-            and len(val) in (2, 3)
-            and all(super(_ImageShape, self).is_satisfied_by(n) for n in val)
-        )
-
-    def __str__(self):
-        return "(height, width) or (height, width, channels), positive integers"
 
 
 class Refiner(BaseEstimator):
@@ -143,6 +127,7 @@ class _FactoredRefiner(Refiner):
         )
 
 
+@known
 class MLPRefiner(_FactoredRefiner):
     """Multi-layer perceptron that mixes options from a few basis vectors: for tables.
 
@@ -211,6 +196,7 @@ class MLPRefiner(_FactoredRefiner):
         )
 
 
+@known
 class ConvRefiner(_FactoredRefiner):
     """Convolutional network that mixes options from a few basis images: for images.
 
@@ -257,7 +243,7 @@ class ConvRefiner(_FactoredRefiner):
     """
 
     _parameter_constraints: dict = {
-        "image_shape": [_ImageShape()],
+        "image_shape": [ImageShape()],
         "n_channels": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 0, None, closed="left")],
         "downsampling": [Interval(Integral, 1, None, closed="left")],
@@ -298,6 +284,7 @@ class ConvRefiner(_FactoredRefiner):
         )
 
 
+@known
 class PaperRefiner(Refiner):
     """The image networks of the VQ-DRAW paper, for like-for-like comparison.
 
@@ -331,7 +318,7 @@ class PaperRefiner(Refiner):
     """
 
     _parameter_constraints: dict = {
-        "image_shape": [_ImageShape(), None],
+        "image_shape": [ImageShape(), None],
         "architecture": [StrOptions(set(ARCHITECTURES))],
         "segment_length": [Interval(Integral, 1, None, closed="left"), None],
     }

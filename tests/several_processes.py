@@ -24,11 +24,11 @@ from torch import distributed
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.losses import SquaredError
 from skvqdraw.nn import DenseRound
-from skvqdraw.nn.sequential import accumulate_gradients
+from skvqdraw.nn.arrays import network_arrays
+from skvqdraw.nn.objective import accumulate_gradients
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
 from skvqdraw.training import loop
 from skvqdraw.training.distributed import find_processes
-from skvqdraw.training.state import network_arrays
 
 X = load_digits_images().data
 CPU = torch.device("cpu")
@@ -172,7 +172,6 @@ def gradient():
             aux_weight=0.01,
             gradient_decay=0.0,
             round_beam_size=4,
-            n_rows_in_all=33,
         )
         return [objective, torch.bincount(codes_NS[:, 0], minlength=20)]
 

@@ -20,11 +20,10 @@ from conftest import make_estimator
 from sklearn.utils import gen_batches
 
 from skvqdraw import ClusterBoosting, load_pretrained
-from skvqdraw._coding import _exact
-from skvqdraw._fitting import build_network
+from skvqdraw._device import exact
 from skvqdraw._rows import TILE_ROWS, take_rows
-from skvqdraw.losses import SquaredError
 from skvqdraw.nn import DenseRound
+from skvqdraw.nn.build import from_seed
 from skvqdraw.nn.preparation import Preparation
 from skvqdraw.refiners import Refiner
 
@@ -164,7 +163,7 @@ def wide(request, tmp_path):
 def test_wide_rows_are_few_at_a_time(wide, kind, monkeypatch):
     """5,000 rows would take 80 MB in float64."""
     if kind == "VQDRAW":
-        monkeypatch.setattr("skvqdraw._table._VALUES_HELD", 500 * 2_000)
+        monkeypatch.setattr("skvqdraw.nn.start._VALUES_HELD", 500 * 2_000)
         estimator = make_estimator(max_steps=1, batch_size=16)
     else:
         estimator = ClusterBoosting(2, 4, subsample=500, max_iter=2, random_state=0)
@@ -379,25 +378,25 @@ def cudnn_flags():
 
 def test_a_thread_that_is_done_leaves_the_flags_of_another_alone():
     """cuDNN's flags are the process's: the first thread may leave before the second."""
-    before, exact = cudnn_flags(), (False, True, "ieee")
-    assert before != exact
+    before, expected = cudnn_flags(), (False, True, "ieee")
+    assert before != expected
     second_is_in, first_is_out = threading.Event(), threading.Event()
     seen = []
 
     def second():
-        with _exact(torch.device("cuda")):
+        with exact(torch.device("cuda")):
             second_is_in.set()
             first_is_out.wait(10)
             seen.append(cudnn_flags())
 
     thread = threading.Thread(target=second)
-    with _exact(torch.device("cuda")):
+    with exact(torch.device("cuda")):
         thread.start()
         assert second_is_in.wait(10)
         seen.append(cudnn_flags())
     first_is_out.set()
     thread.join()
-    assert seen == [exact, exact]
+    assert seen == [expected, expected]
     assert cudnn_flags() == before
 
 
@@ -421,12 +420,12 @@ class Moving(torch.nn.Module):
 
 
 def test_no_thread_sees_a_network_half_moved(fitted, monkeypatch):
-    monkeypatch.setattr("skvqdraw._vqdraw.resolve_device", torch.device)
+    monkeypatch.setattr("skvqdraw.training.estimator.resolve_device", torch.device)
     vq = deepcopy(fitted).set_params(device="meta")
     vq.network_ = Moving()
 
     def devices():
-        return {parameter.device.type for parameter in vq._prepared()[0].parameters()}
+        return {parameter.device.type for parameter in vq._network_on_device().parameters()}
 
     with ThreadPoolExecutor(2) as threads:
         seen = [threads.submit(devices) for _ in range(2)]
@@ -444,15 +443,14 @@ class SlowRefiner(Refiner):
 
 
 def test_threads_that_build_networks_leave_the_random_stream_alone():
+    def build(seed):
+        with from_seed(seed, ours=False):
+            return SlowRefiner().build(5, 2, 3)
+
     state = torch.get_rng_state()
-    alone = [
-        build_network(SlowRefiner(), SquaredError(), 5, 2, 3, seed=seed).moves for seed in range(4)
-    ]
+    alone = [build(seed).moves for seed in range(4)]
     with ThreadPoolExecutor(4) as threads:
-        parts = [
-            threads.submit(build_network, SlowRefiner(), SquaredError(), 5, 2, 3, seed=s)
-            for s in range(4)
-        ]
+        parts = [threads.submit(build, seed) for seed in range(4)]
     for network, moves in zip(parts, alone, strict=True):
         assert torch.equal(network.result().moves, moves)
     assert torch.equal(torch.get_rng_state(), state)

@@ -14,7 +14,8 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import NotFittedError
 
 from skvqdraw import ClusterBoosting, load
-from skvqdraw._residual_kmeans import BeamSearch, nearest, refit
+from skvqdraw.boosting.beam import BeamSearch
+from skvqdraw.boosting.kmeans import nearest, refit
 from skvqdraw.losses import LogLoss
 
 
@@ -140,10 +141,10 @@ def test_both_ways_to_search_find_the_same(beam_size, n_best, monkeypatch):
     rng = np.random.default_rng(0)
     codebooks, x = rng.normal(size=(5, 7, 6)), rng.normal(size=(256, 6))
     by_tables = BeamSearch(codebooks, beam_size)
-    monkeypatch.setattr("skvqdraw._residual_kmeans._TABLE_BYTES", 0)
+    monkeypatch.setattr("skvqdraw.boosting.beam._TABLE_BYTES", 0)
     without = BeamSearch(codebooks, beam_size)
     assert (by_tables.products is None, without.products is None) == (False, True)
-    monkeypatch.setattr("skvqdraw._residual_kmeans._LEFT_VALUES", 1000)  # of some rows at a time
+    monkeypatch.setattr("skvqdraw.boosting.beam._LEFT_VALUES", 1000)  # of some rows at a time
     found = [np.sort(search.best(x, n_best), axis=1) for search in (by_tables, without)]
     assert_array_equal(*found)
 

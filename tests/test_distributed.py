@@ -22,8 +22,8 @@ from torch import distributed
 
 from skvqdraw import load
 from skvqdraw._device import resolve_device
-from skvqdraw._fitting import draw_seed
 from skvqdraw.training.distributed import Group, find_processes
+from skvqdraw.training.fit import draw_seed
 
 if not (distributed.is_available() and distributed.is_gloo_available()):
     pytest.skip("this PyTorch is built without gloo", allow_module_level=True)

@@ -11,55 +11,39 @@ import skvqdraw
 from skvqdraw import metrics, plot, presets
 
 PACKAGE = Path(skvqdraw.__file__).parent
-LAYERS = {
-    "_codes": 0,
-    "_files": 0,
-    "_fork": 0,
-    "_rows": 0,
-    "_safetensors": 0,
-    "_version": 0,
-    "_warn": 0,
-    "exceptions": 0,
-    "_device": 1,
-    "nn": 1,
-    "training": 2,
-    "_sklearn": 3,
-    "_cluster_boosting": 3,
-    "_residual_kmeans": 3,
-    "refiners": 3,
-    "_base": 3,
-    "_checkpoint": 3,
-    "_coding": 3,
-    "_fitting": 3,
-    "_plain": 3,
-    "_table": 3,
-    "_vqdraw": 3,
-    "io": 3,
-    "losses": 3,
-    "metrics": 3,
-    "datasets": 4,
-    "plot": 4,
-    "pretrained": 4,
-    "presets": 4,
-    "__init__": 4,
-}
-ALLOWED = {
-    0: {"numpy", "scipy"},
-    1: {"torch"},
-    2: set(),
-    3: {"sklearn", "safetensors", "threadpoolctl", "tqdm"},
-    4: {"matplotlib"},
-}
+# From the ground up: a module imports only from lines above its own, and each may use what packages
+# the lines up to it name.
+LAYERS = [
+    ({"numpy", "scipy"}, "exceptions _version _codes _rows _fork _warn"),
+    ({"sklearn"}, "_sklearn files/__init__ files/atomic files/lock files/container files/json"),
+    (set(), "files/learned files/model boosting/__init__ boosting/beam"),
+    ({"threadpoolctl", "tqdm"}, "boosting/kmeans boosting/fit"),
+    (set(), "_base losses _cluster_boosting"),
+    ({"torch"}, "_device nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/networks"),
+    (set(), "nn/paper nn/arrays nn/preparation nn/coding nn/objective nn/start refiners"),
+    (
+        set(),
+        "training/__init__ training/schedule training/plan training/distributed training/state",
+    ),
+    (set(), "training/task training/early_stopping training/progress training/batches"),
+    (set(), "training/loop training/identity training/checkpoint training/fit training/estimator"),
+    (set(), "base _vqdraw io"),
+    ({"matplotlib"}, "metrics presets pretrained datasets/_images datasets/__init__"),
+    (set(), "plot/_checks plot/_cells plot/_curves plot/_code_usage plot/_loss_curve"),
+    (set(), "plot/_proposals plot/_rate_distortion plot/_samples plot/_stages plot/__init__"),
+    (set(), "__init__"),
+]
+ORDER = [module for _, modules in LAYERS for module in modules.split()]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def name_of(path):
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
 
 
 def imports_of(path):
-    """Yield (package or "", first part of the module inside ours, imported names)."""
-    depth = len(path.relative_to(PACKAGE).parts)
+    """Yield (package or "", module, imported names); ours as they are called in ORDER."""
+    folders = name_of(path).split("/")[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -68,20 +52,29 @@ def imports_of(path):
             names = [alias.name for alias in node.names]
             if not node.level:
                 yield node.module.split(".")[0], node.module, names
-            elif node.level == depth:  # from the package itself
-                for module in [node.module] if node.module else names:
-                    yield "", module.split(".")[0], names
-            else:  # a sibling in the same folder
-                yield "", name_of(path), names
+                continue
+            start = folders[: len(folders) + 1 - node.level]
+            where = start + (node.module.split(".") if node.module else [])
+            for name in names:  # of a folder its modules, or what its __init__ offers
+                inside = "/".join([*where, name])
+                module = "/".join(where)
+                found = [m for m in (inside, module, f"{module}/__init__") if m in ORDER]
+                yield "", found[0] if found else "__init__", names
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_from_its_own_layer_or_a_lower_one(path):
-    layer = LAYERS[name_of(path)]
-    allowed = set().union(*(ALLOWED[low] for low in range(layer + 1)))
+def test_every_module_has_its_place():
+    assert sorted(ORDER) == [name_of(path) for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_module_imports_from_modules_before_it(path):
+    """So there is no circle of imports, also not where a function imports when it is called."""
+    place = ORDER.index(name_of(path))
+    layer = next(i for i, (_, modules) in enumerate(LAYERS) if name_of(path) in modules.split())
+    allowed = set().union(*(packages for packages, _ in LAYERS[: layer + 1]))
     for package, module, names in imports_of(path):
         if not package:
-            assert LAYERS[module] <= layer, f"imports {module}"
+            assert ORDER.index(module) < place, f"imports {module}"
         elif package not in sys.stdlib_module_names:
             assert package in allowed, f"imports {module}"
         if package == "sklearn" and path.name != "_sklearn.py":
@@ -101,16 +94,20 @@ def test_one_file_communicates():
 
 
 def test_cluster_boosting_needs_no_torch():
-    waiting, seen = ["_cluster_boosting"], set()
-    while waiting:
-        name = waiting.pop()
-        seen.add(name)
-        for package, module, _ in imports_of(PACKAGE / f"{name}.py"):
-            assert package != "torch", name
-            # save imports io, which knows all estimators, when it is called.
-            if not package and module not in seen | {"io"}:
-                waiting.append(module)
-    assert "_residual_kmeans" in seen
+    before = ORDER[: ORDER.index("_cluster_boosting") + 1]
+    assert not {"_device", "_vqdraw"} & set(before)
+    for module in before:
+        packages = {package for package, _, _ in imports_of(PACKAGE / f"{module}.py")}
+        assert "torch" not in packages, module
+
+
+def test_no_function_is_longer_than_a_screen():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                n_lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert n_lines <= 50, f"{name_of(path)}: {node.name} has {n_lines} lines"
 
 
 def test_public_names():

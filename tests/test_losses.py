@@ -358,7 +358,7 @@ def test_a_file_whose_loss_was_exchanged_decodes_to_numbers(X, tmp_path):
 @pytest.mark.parametrize("n_rows", [500, 300_000])
 def test_a_start_from_projections_under_log_loss(n_rows, monkeypatch):
     """Centres may be a last bit above 1; options without rows start at the mean."""
-    monkeypatch.setattr("skvqdraw._table._MULTIPLICATIONS", 1)
+    monkeypatch.setattr("skvqdraw.nn.start._MULTIPLICATIONS", 1)
     rng = np.random.default_rng(0)
     X = (rng.random((3, 16)) < 0.5).astype(np.uint8)[rng.integers(0, 3, n_rows)]
     X[:, :2] = 1

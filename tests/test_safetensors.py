@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from skvqdraw import _safetensors
 from skvqdraw.exceptions import FormatError
+from skvqdraw.files import container
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -25,12 +25,12 @@ ARRAYS = {
 
 def read(data):
     file = BytesIO(data)
-    _, text, places = _safetensors.read_header(file, len(data))
-    return text, {name: _safetensors.read_array(file, name, at)[0] for name, at in places.items()}
+    _, text, places = container.read_header(file, len(data))
+    return text, {name: container.read_array(file, name, at)[0] for name, at in places.items()}
 
 
 def serialised(arrays, text):
-    return b"".join(bytes(piece) for piece in _safetensors.serialise(arrays, text))
+    return b"".join(bytes(piece) for piece in container.serialise(arrays, text))
 
 
 def assert_same_arrays(arrays, expected):
@@ -60,19 +60,19 @@ def test_we_read_what_the_package_writes():
 
 def test_arrays_are_aligned():
     data = serialised(ARRAYS, "odd")
-    _, _, places = _safetensors.read_header(BytesIO(data), len(data))
+    _, _, places = container.read_header(BytesIO(data), len(data))
     first = 8 + int.from_bytes(data[:8], "little")
     assert all((first + place.start) % place.dtype.itemsize == 0 for place in places.values())
 
 
 def test_a_header_that_is_too_long_is_not_written():
     with pytest.raises(ValueError, match=r"a header of \d+ bytes, and a file may have 1048576"):
-        _safetensors.serialise({}, "x" * 2**20)
+        container.serialise({}, "x" * 2**20)
 
 
 def test_a_dtype_that_the_format_lacks_is_not_written():
     with pytest.raises(ValueError, match="'a' is of dtype complex64, .*store it as float32"):
-        _safetensors.serialise({"a": np.zeros(3, np.complex64)}, "")
+        container.serialise({"a": np.zeros(3, np.complex64)}, "")
 
 
 def file_with(header, data=b"\0" * 8):
@@ -152,9 +152,9 @@ def test_refusals(data, message):
 def test_a_file_that_is_cut_while_it_is_read():
     data = serialised(ARRAYS, "text")
     file = BytesIO(data[:-1])
-    _, _, places = _safetensors.read_header(file, len(data))
+    _, _, places = container.read_header(file, len(data))
     *whole, last = places.items()
     for name, place in whole:
-        _safetensors.read_array(file, name, place)
+        container.read_array(file, name, place)
     with pytest.raises(FormatError, match="it ends within"):
-        _safetensors.read_array(file, *last)
+        container.read_array(file, *last)

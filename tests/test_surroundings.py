@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_info
 
 import skvqdraw
 from skvqdraw import ClusterBoosting
-from skvqdraw._table import first_options
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.build import Building
+from skvqdraw.nn.start import first_options
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 
 
@@ -115,9 +115,9 @@ def test_a_checkpoint_goes_on_in_other_surroundings(X, tmp_path):
 @contextmanager
 def interrupted_after(n_steps, X):
     """Let Ctrl-C end a fit after so many steps; it warns of that."""
-    import skvqdraw.training.loop as loop
+    from skvqdraw import _vqdraw
 
-    real, left = loop.accumulate_gradients, [n_steps]
+    real, left = _vqdraw.accumulate_gradients, [n_steps]
 
     def accumulate_gradients(*arguments, **options):
         if not left[0]:
@@ -125,12 +125,12 @@ def interrupted_after(n_steps, X):
         left[0] -= 1
         return real(*arguments, **options)
 
-    loop.accumulate_gradients = accumulate_gradients
+    _vqdraw.accumulate_gradients = accumulate_gradients
     try:
         with pytest.warns(UserWarning, match="interrupted by user"):
             yield
     finally:
-        loop.accumulate_gradients = real
+        _vqdraw.accumulate_gradients = real
 
 
 # The global random stream
@@ -235,7 +235,8 @@ def test_fits_in_threads_leave_the_number_of_threads_as_it_was(X):
 FORKED = """
 import os, sys
 import numpy as np, torch
-from skvqdraw import VQDRAW, ClusterBoosting, _fitting
+from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw.training import fit
 from skvqdraw.refiners import ConvRefiner
 torch.set_num_threads(2)
 X = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
@@ -243,7 +244,7 @@ vq = VQDRAW(4, 16, max_steps=3, random_state=0, device="cpu").fit(X)
 boosting = ClusterBoosting(2, 16, random_state=0).fit(X)
 codes = vq.encode(X), boosting.encode(X)
 images = VQDRAW(3, 16, refiner=ConvRefiner((4, 4)), max_steps=2, device="cpu").fit(X[:, :16])
-_fitting._starting.__enter__()  # as another thread would that begins a fit
+fit._starting.__enter__()  # as another thread would that begins a fit
 child = os.fork()
 if child == 0:
     same = (vq.encode(X) == codes[0]).mean() > 0.99 and (boosting.encode(X) == codes[1]).all()
@@ -280,7 +281,7 @@ def test_the_first_fit_imports_no_compiler():
 @pytest.mark.parametrize("shape", [(200, 64), (300, 3000)], ids=str)
 def test_the_start_does_not_depend_on_the_number_of_threads(refiner, shape, monkeypatch):
     """Whether rows are clustered as they are or by their projections."""
-    monkeypatch.setattr("skvqdraw._table._VALUES_HELD", 200_000)
+    monkeypatch.setattr("skvqdraw.nn.start._VALUES_HELD", 200_000)
     data = np.random.default_rng(0).normal(size=shape)
     threads, starts = torch.get_num_threads(), []
     try:
@@ -308,7 +309,7 @@ def test_cluster_boosting_under_numpy_that_raises(X, params):
 def test_the_start_takes_little_room_beside_its_result(shape, n_options, monkeypatch):
     """Rows that are clustered as they are, and by projections of 256 bytes for each feature."""
     rows = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
-    monkeypatch.setattr("skvqdraw._table._VALUES_HELD", 10_000_000)
+    monkeypatch.setattr("skvqdraw.nn.start._VALUES_HELD", 10_000_000)
     held = 4 * rows.size if rows.size <= 10_000_000 else 256 * shape[1]
     rng, weight = np.random.RandomState(0), np.ones(len(rows))
     tracemalloc.start()

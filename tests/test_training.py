@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from skvqdraw import VQDRAW
 from skvqdraw.losses import SquaredError
+from skvqdraw.nn.arrays import load_network_arrays, network_arrays
 from skvqdraw.nn.preparation import Preparation
 from skvqdraw.refiners import MLPRefiner
 from skvqdraw.training.batches import (
@@ -13,18 +15,12 @@ from skvqdraw.training.batches import (
     one_pass,
     prepared_batches,
 )
-from skvqdraw.training.distributed import Alone
+from skvqdraw.training.distributed import SingleProcess
 from skvqdraw.training.loop import make_optimizer, train
+from skvqdraw.training.plan import Plan
 from skvqdraw.training.schedule import constant, warm_up_and_cosine
-from skvqdraw.training.state import (
-    TrainingState,
-    load_network_arrays,
-    load_optimizer_arrays,
-    network_arrays,
-    optimizer_arrays,
-)
+from skvqdraw.training.state import TrainingState, load_optimizer_arrays, optimizer_arrays
 
-CPU = torch.device("cpu")
 SQUARED = SquaredError()
 mean_and_scale = SQUARED.mean_and_scale
 
@@ -145,31 +141,25 @@ class Setting:
 
     def __init__(self, n_rows=40):
         torch.manual_seed(0)
-        self.network = MLPRefiner(hidden_size=8, basis_size=3).build(4, 3, 4)
+        estimator = VQDRAW(3, 4, refiner=MLPRefiner(hidden_size=8, basis_size=3))
+        estimator.n_features_in_ = 4
+        self.task = estimator._task(resume=False)
+        self.task.device = torch.device("cpu")
+        self.network = self.task.network = self.task.build()
         self.optimizer = make_optimizer(self.network, 1e-2, 0.0)
         self.state = TrainingState(self.network, self.optimizer, 0)
         self.X = np.random.default_rng(0).normal(size=(n_rows, 4))
+        mean, scale = mean_and_scale(self.X, np.ones(n_rows))
+        self.task.load_arrays({"mean": mean, "scale": scale})
         self.order = endless_order(np.arange(n_rows), 16, np.random.default_rng(1))
 
     def train(self, **changes):
-        preparation = Preparation(SQUARED, *mean_and_scale(self.X, np.ones(len(self.X))))
-        batches = prepared_batches(
-            self.X, self.order, np.ones(len(self.X)), preparation, Alone(), CPU
-        )
-        options = {
-            "n_stages": 3,
-            "n_options": 4,
-            "schedule": constant,
-            "learning_rate": 1e-2,
-            "max_steps": 20,
-            "max_time": None,
-            "n_records": 5,
-            "started": time.perf_counter(),
-            "processes": Alone(),
-            "aux_weight": 0.01,
-            "gradient_decay": 0.0,
-        }
-        return list(train(self.state, batches, SQUARED, **{**options, **changes}))
+        weight, processes = np.ones(len(self.X)), SingleProcess()
+        batches = prepared_batches(self.task, self.X, None, weight, self.order, processes)
+        told = {"started": changes.pop("started", time.perf_counter()), "processes": processes}
+        options = {"schedule": constant, "learning_rate": 1e-2, "max_steps": 20, "n_records": 5}
+        plan = Plan(**{**options, **changes})
+        return list(train(self.state, batches, self.task, plan, **told))
 
 
 def test_records_are_spread_over_the_budget():

@@ -18,12 +18,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-import skvqdraw._fitting as module
 from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw._device import trains_in_bf16
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.nn import DenseRound
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
+from skvqdraw.training import fit as module
+from skvqdraw.training.fit import split
+from skvqdraw.training.plan import Plan
 
 
 def test_shapes_and_dtypes(fitted, X):
@@ -312,7 +314,7 @@ def test_early_stopping_keeps_the_best_network(X):
     errors = [record["validation_error"] for record in vq.loss_curve_]
     assert vq.n_steps_ < 2000
     assert len(errors) - np.argmin(errors) <= 2 * vq.n_iter_no_change + 1
-    rows = vq._split(np.ones(200), np.random.RandomState(0))[1]
+    rows = split(np.ones(200), Plan.of(vq), np.random.RandomState(0))[1]
     assert len(rows) == 20
     assert -vq.score(X[rows]) == pytest.approx(min(errors), rel=1e-5)
 
@@ -320,7 +322,7 @@ def test_early_stopping_keeps_the_best_network(X):
 def test_the_validation_error_is_weighted(X):
     weight = np.random.default_rng(0).uniform(0, 10, size=200) ** 3
     vq = make_estimator(early_stopping=True, max_steps=1).fit(X, sample_weight=weight)
-    rows = vq._split(weight, np.random.RandomState(0))[1]
+    rows = split(weight, Plan.of(vq), np.random.RandomState(0))[1]
     expected = np.average(-vq.score_samples(X[rows]), weights=weight[rows])
     assert vq.loss_curve_[-1]["validation_error"] == pytest.approx(expected, rel=1e-5)
 

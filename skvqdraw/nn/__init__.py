@@ -1,5 +1,6 @@
-"""The network side: losses, rounds, refinement networks, sequential coding. No scikit-learn."""
+"""Rounds and refinement networks: what a network of your own is made of."""
 
+from .refinement import RefinementNetwork
 from .rounds import DenseRound, FactoredRound, Round
 
-__all__ = ["DenseRound", "FactoredRound", "Round"]
+__all__ = ["DenseRound", "FactoredRound", "RefinementNetwork", "Round"]

@@ -11,8 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._rows import TILE_ROWS
 from .blocks import ConvBlock, LinearBlock, StageMask, group_norm, normal
+from .refinement import RefinementNetwork
 from .rounds import FactoredRound, TableRound
+
+# Most options for which the first evaluation of the network serves all that may be chosen at stage
+# 0: then it costs no more than that of a tile of rows.
+_MOST_SHARED = TILE_ROWS
 
 
 def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
@@ -27,13 +33,13 @@ def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
     ]
 
 
-class FactoredNetwork(nn.Module):
+class FactoredNetwork(RefinementNetwork):
     """A table for stage 0, then rounds whose basis a trunk draws from the reconstruction.
 
     `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`.
     """
 
-    draws = False  # random numbers, when it is called
+    draws = False
 
     def __init__(
         self,
@@ -67,16 +73,12 @@ class FactoredNetwork(nn.Module):
             self.table.copy_(torch.tensor(table_KD, device="cpu"))
 
     def forward(self, x_ND, stage):
-        if stage == 0:
-            return self.first_round(len(x_ND), len(x_ND))
-        return FactoredRound(x_ND, *self._basis_and_mixing(x_ND, stage))
-
-    def first_round(self, n_rows, n_rows_in_all):
-        """Return the round of stage 0 for some rows of a batch, of which others have the rest."""
-        if self.plan and len(self.table) <= n_rows_in_all:
+        if stage > 0:
+            return FactoredRound(x_ND, *self._basis_and_mixing(x_ND, stage))
+        if self.plan and len(self.table) <= _MOST_SHARED:
             # The next evaluation has only K different inputs: serve it along with the table.
-            return TableRound(n_rows, self.table, *self._basis_and_mixing(self.table, 1))
-        return TableRound(n_rows, self.table)
+            return TableRound(len(x_ND), self.table, *self._basis_and_mixing(self.table, 1))
+        return TableRound(len(x_ND), self.table)
 
     def _basis_and_mixing(self, x_ND, stage):
         stop, trunk, position = self.plan[stage]

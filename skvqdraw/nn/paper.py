@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from .blocks import StageMask
+from .refinement import RefinementNetwork
 from .rounds import DenseRound
 
 Architecture = namedtuple("Architecture", "image_shape downsampling output_scale layers")
@@ -82,15 +83,14 @@ ARCHITECTURES = {
 }
 
 
-class PaperNetwork(nn.Module):
+class PaperNetwork(RefinementNetwork):
     """A network of the VQ-DRAW paper: it writes K images, and adds a table to those of stage 0.
 
     With `segment_length`, so many stages at a time have parameters of their own; the table, which
     the original keeps outside its network, is there once.
     """
 
-    feature_order = None
-    draws = False  # random numbers, when it is called
+    draws = False
 
     def __init__(self, architecture, image_shape, n_stages, n_options, segment_length=None):
         super().__init__()

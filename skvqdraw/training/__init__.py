@@ -1,1 +1,1 @@
-"""The training side: batches, schedule, loop. Knows networks, not estimators."""
+"""Training by gradients, of any estimator: its part is a `Task`."""

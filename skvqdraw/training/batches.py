@@ -1,6 +1,6 @@
 """From rows of X to tensors that a network sees, and in which order.
 
-Axes: N rows of a batch, D features.
+Axes: N rows of a batch.
 """
 
 import numpy as np
@@ -33,18 +33,18 @@ def one_pass(rows, batch_size, rng):
     return np.array_split(rng.permutation(rows), -(-len(rows) // batch_size))
 
 
-def prepared_batches(X, order, sample_weight, preparation, processes, device, *, n_parts=1):
+def prepared_batches(task, X, y, sample_weight, order, processes, *, n_parts=1):
     """Yield for each array of rows in `order` a list of parts, to be computed one by one.
 
-    A part is (target_ND, weight_N, n_rows): what this process has of it, and of how many rows. The
-    weights are divided by the number of rows of the whole array.
+    A part is what this process has of it: (tensors, weight_N). The weights are divided by the
+    number of rows of the whole array.
     """
     for rows in order:
         part_size = -(-len(rows) // n_parts)
         parts = [rows[start : start + part_size] for start in range(0, len(rows), part_size)]
         shares = [processes.share(part) for part in parts]
-        own = np.concatenate(shares)
-        target_ND = preparation.forward(take_rows(X, own)).to(device)
-        weight_N = torch.from_numpy(sample_weight[own].astype(np.float32)).to(device) / len(rows)
-        sizes = [len(share) for share in shares]
-        yield list(zip(target_ND.split(sizes), weight_N.split(sizes), map(len, parts), strict=True))
+        own, sizes = np.concatenate(shares), [len(share) for share in shares]
+        weight_N = torch.from_numpy(sample_weight[own].astype(np.float32)) / len(rows)
+        tensors = *task.prepare(take_rows(X, own), None if y is None else y[own]), weight_N
+        pieces = zip(*(tensor.to(task.device).split(sizes) for tensor in tensors), strict=True)
+        yield [(batch, weight_N) for *batch, weight_N in pieces]

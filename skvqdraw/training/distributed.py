@@ -22,7 +22,7 @@ def find_processes(device):
         or not distributed.is_initialized()
         or distributed.get_world_size() == 1
     ):
-        return Alone()
+        return SingleProcess()
     backends = distributed.get_backend_config()
     if f"{device.type}:" not in backends:
         raise ValueError(
@@ -33,7 +33,7 @@ def find_processes(device):
     return Group(device)
 
 
-class Alone:
+class SingleProcess:
     """One process: it has nothing to share and nobody to ask."""
 
     size, rank = 1, 0
@@ -53,6 +53,10 @@ class Alone:
     def copy_from_first(self, tensors):
         """Overwrite tensors with those of process 0."""
 
+    def first_problem(self, problem):
+        """Return the problem of the lowest process that has one, else an empty text."""
+        return problem
+
     def sum(self, values):
         """Return the sums of numbers over all processes, as a float64 array."""
         return np.asarray(values, dtype=np.float64)
@@ -64,16 +68,16 @@ class Alone:
         must be less than 2 ** 24 where they are integers.
         """
 
-    def meet(self, seconds):
+    def synchronize(self, seconds):
         """Return process 0's seconds; raise KeyboardInterrupt if a process was interrupted."""
         return seconds
 
     def listening(self):
-        """Return a context in which Ctrl-C is told to all processes when they next meet."""
+        """Return a context in which Ctrl-C is told to all processes when they next synchronize."""
         return nullcontext()
 
 
-class Group(Alone):
+class Group(SingleProcess):
     """The processes of torch.distributed's default group."""
 
     # Gloo's thread would otherwise be the last to let go of what it has done, a moment after the
@@ -115,7 +119,6 @@ class Group(Alone):
             tensor.detach().copy_(dense)
 
     def first_problem(self, problem):
-        """Return the problem of the lowest process that has one, else an empty text."""
         lowest = self._numbers([self.rank if problem else self.size])
         self._reduce(lowest, "MIN")
         source = int(lowest)
@@ -145,7 +148,7 @@ class Group(Alone):
             for parameter, gradient, n in zip(parameters, gradients, present.tolist(), strict=True):
                 parameter.grad = gradient if n else None
 
-    def meet(self, seconds):
+    def synchronize(self, seconds):
         told = self._numbers([seconds if self.rank == 0 else -np.inf, self._interrupted])
         self._reduce(told, "MAX")
         seconds, interrupted = told.tolist()
@@ -170,7 +173,7 @@ class Group(Alone):
             signal.signal(signal.SIGINT, note)
         try:
             yield
-            if self._interrupted:  # since they met last; what follows is the same in any case
+            if self._interrupted:  # since the last time; what follows is the same in any case
                 raise KeyboardInterrupt
         finally:
             if listens:

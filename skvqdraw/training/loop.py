@@ -1,15 +1,9 @@
-"""The training loop.
-
-Axes: N samples of a batch, S stages, K options.
-"""
+"""The training loop, in the order in which things happen."""
 
 import inspect
 import time
 
 import torch
-
-from ..nn.sequential import accumulate_gradients
-from .state import Totals
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -38,109 +32,83 @@ def make_optimizer(network, learning_rate, weight_decay):
     )
 
 
-def train(
-    state,
-    batches,
-    loss,
-    *,
-    n_stages,
-    n_options,
-    schedule,
-    learning_rate,
-    max_steps,
-    max_time,
-    n_records,
-    started,
-    processes,
-    after_step=None,
-    **loss_options,
-):
-    """Train in place; yield a record about `n_records` times over the budget.
+def train(state, batches, task, plan, *, started, processes, after_step=None):
+    """Train in place; yield a record about `plan.n_records` times over the budget.
 
     Parameters
     ----------
     state : TrainingState
         Changed in place, its `step` after each optimizer step. With `totals`, the training goes
         on where it was interrupted.
-    batches : iterator of lists of (target_ND, weight_N, n_rows)
+    batches : iterator of lists of (tensors, weight_N)
         The parts of a batch, whose gradients are computed one after the other: what this process
-        has of it, on the network's device, and of how many rows.
-    loss : Loss
-        Scores candidates against targets.
-    schedule : callable
-        Progress in [0, 1] -> factor of `learning_rate`.
-    max_steps, max_time : int or None, float or None
-        The budget, in steps from where the training began and in seconds since `started`;
-        whichever ends first. However late it is, one step is made, unless `max_steps` is 0.
-    processes : Alone or Group
+        has of it, on the network's device.
+    task : Task
+        Computes gradients, and says what is recorded.
+    plan : Plan
+        `max_steps` and `max_time` are the budget, in steps from where the training began and in
+        seconds since `started`; whichever ends first. However late it is, one step is made, unless
+        `max_steps` is 0.
+    processes : SingleProcess or Group
         Those that train together. All of them end at the same step with the same state.
     after_step : callable or None
         Called between steps, after whoever looked at the record: then `state` is whole.
-    loss_options
-        Passed to `accumulate_gradients`.
 
     Yields
     ------
     record : dict
-        `step`, `seconds`, and of the steps since the last record: `loss` (the training loss),
-        `error` (the loss after the last stage) and `entropy` (bits in use, all stages together).
+        `step`, `seconds`, and what the task says of the steps since the last record.
     """
     network, optimizer = state.network, state.optimizer
-    device = next(network.parameters()).device
-    cells_S = n_options * torch.arange(n_stages, device=device)
-    seconds = processes.meet(time.perf_counter() - started)
+    seconds = processes.synchronize(time.perf_counter() - started)
     if state.totals is None:
-        state.first_step, state.totals = state.step, Totals(n_stages, n_options, device)
+        state.first_step, state.totals = state.step, task.sums()
         state.start_up_seconds = seconds
-    totals = state.totals
-    # Of one step, to be summed over processes: the totals are those of all, in all, at any moment.
-    added = totals if processes.size == 1 else Totals(n_stages, n_options, device)
-    time_left = None if max_time is None else max_time - state.start_up_seconds
-
-    def progress(seconds):
-        by_steps = by_time = 0.0
-        if max_steps is not None:
-            by_steps = (state.step - state.first_step) / max_steps
-        if time_left is not None:
-            by_time = (seconds - state.start_up_seconds) / time_left if time_left > 0 else 1.0
-        return max(by_steps, by_time)
-
-    done = progress(seconds) if state.step > state.first_step else 0.0
-    n_recorded = int(done * n_records + 1e-9)
+    done = _progress(state, plan, seconds) if state.n_steps_made else 0.0
+    n_recorded = int(done * plan.n_records + 1e-9)
     network.train()
-    while max_steps != 0:
+    while plan.max_steps != 0:
         parts = next(batches)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * schedule(done)
+            group["lr"] = plan.learning_rate * plan.schedule(done)
         optimizer.zero_grad(set_to_none=True)
-        for target_ND, weight_N, n_rows in parts:
-            if len(target_ND) == 0:  # fewer rows than processes
-                continue
-            objective, stage_losses_S, codes_NS = accumulate_gradients(
-                network,
-                loss,
-                target_ND,
-                weight_N,
-                n_stages,
-                n_rows_in_all=n_rows,
-                **loss_options,
-            )
-            added.add(objective, stage_losses_S, (codes_NS + cells_S).flatten())
-        processes.sum_with_gradients(network.parameters(), added.tensors())
-        if added is not totals:
-            totals.take(added)
+        sums = task.sums()
+        for tensors, weight_N in parts:
+            if len(weight_N):  # there may be fewer rows than processes
+                task.gradients(tensors, weight_N, sums)
+        processes.sum_with_gradients(network.parameters(), sums.values())
         torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
+        task.after_step(sums)
+        for name, total in state.totals.items():
+            total += sums[name]
         state.step += 1
-        totals.n_steps += 1
-        seconds = processes.meet(time.perf_counter() - started)
-        done = progress(seconds)
-        if done >= 1 or int(done * n_records + 1e-9) > n_recorded:
-            n_recorded = int(done * n_records + 1e-9)
-            # Reading totals waits for the device: only at evaluation points.
-            yield {"step": state.step, "seconds": seconds, **totals.read()}
+        state.n_steps += 1
+        seconds = processes.synchronize(time.perf_counter() - started)
+        done = _progress(state, plan, seconds)
+        if done >= 1 or int(done * plan.n_records + 1e-9) > n_recorded:
+            n_recorded = int(done * plan.n_records + 1e-9)
+            yield {"step": state.step, "seconds": seconds, **_read(state, task)}
             network.train()  # whoever looked at the record may have evaluated the network
         if done >= 1:
             return
         if after_step is not None:
             after_step()
+
+
+def _progress(state, plan, seconds):
+    """Return the share of the budget that is spent; 1 or more at its end."""
+    by_steps = by_time = 0.0
+    if plan.max_steps is not None:
+        by_steps = state.n_steps_made / plan.max_steps
+    if plan.max_time is not None:
+        time_left = plan.max_time - state.start_up_seconds
+        by_time = (seconds - state.start_up_seconds) / time_left if time_left > 0 else 1.0
+    return max(by_steps, by_time)
+
+
+def _read(state, task):
+    """Return what the sums since the last record say, and forget them. Waits for the device."""
+    said = task.record(state.totals, state.n_steps)
+    state.totals, state.n_steps = task.sums(), 0
+    return said

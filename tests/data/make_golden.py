@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skvqdraw import VQDRAW, ClusterBoosting, io
+from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.datasets import load_digits_images
+from skvqdraw.files import model
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 
-FOLDER = Path(__file__).parent / f"format-{io._FORMAT_VERSION}"
+FOLDER = Path(__file__).parent / f"format-{model._FORMAT_VERSION}"
 N_ROWS = 8
 
 SMALL = {"basis_size": 3, "n_blocks": 1}

@@ -1,24 +1,32 @@
-"""Parameters and lists as JSON and arrays, and back: what `io` puts files together from."""
+"""Parameters as JSON, and back.
 
-import codecs
+A specification is an object of plain parameters that is a parameter itself: a refiner, a loss.
+"""
+
 import inspect
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._sklearn import validate_params
-from .exceptions import FormatError
+from .._sklearn import HasMethods, validate_params
+from ..exceptions import FormatError
 
-# Refiners and lists in each other. What scikit-learn prints of nested ones may take time that grows
-# exponentially with their depth.
+# Specifications and lists in each other. What scikit-learn prints of nested ones may take time that
+# grows exponentially with their depth.
 _DEEPEST = 8
-# Keys of a record of a loss curve. Every record has the first.
-RECORD_KEYS = ("step", "seconds", "loss", "error", "entropy", "validation_error")
+# Our estimators and specifications by their names, all that a file says of them.
+KNOWN = {}
+
+
+def known(cls):
+    """Let files name this class, one of ours; a decorator."""
+    KNOWN[cls.__name__] = cls
+    return cls
 
 
 def comes_with_package(cls):
     """Whether a class is ours."""
-    return cls.__module__.partition(".")[0] == __package__
+    return cls.__module__.partition(".")[0] == __package__.partition(".")[0]
 
 
 def same_specs(one, other):
@@ -92,10 +100,8 @@ def make(cls, params, specs, depth=0):
             f"{cls.__name__} has no parameters {sorted(params.keys() - known.keys())}; install the "
             "newest skvqdraw"
         )
-    # Of ours, two parameters alone may hold objects; validation would print them elsewhere.
-    ours = comes_with_package(cls)
     params = {
-        name: from_json(value, {} if ours and name not in ("loss", "refiner") else specs, depth)
+        name: from_json(value, specs if _may_be_object(cls, name) else {}, depth)
         for name, value in params.items()
     }
     try:
@@ -106,6 +112,14 @@ def make(cls, params, specs, depth=0):
     return made
 
 
+def _may_be_object(cls, name):
+    """Whether a parameter may hold a specification; validation would print it elsewhere."""
+    constraints = getattr(cls, "_parameter_constraints", {}).get(name)
+    if constraints is None:
+        return not comes_with_package(cls)
+    return any(isinstance(constraint, HasMethods) for constraint in constraints)
+
+
 def check_keys(what, found, wanted):
     """Refuse a dict that lacks something or has something else."""
     if found.keys() != wanted:
@@ -113,73 +127,3 @@ def check_keys(what, found, wanted):
             f"{what} must hold {sorted(wanted)}; it lacks {sorted(wanted - found.keys())} and has "
             f"besides {sorted(found.keys() - wanted)}"
         )
-
-
-def curve_to_arrays(loss_curve):
-    """Return the keys of a list of records, their values (R, C) and whether they have them."""
-    keys = list(dict.fromkeys(["step", *(key for record in loss_curve for key in record)]))
-    shape = (len(loss_curve), len(keys))
-    values = [[record.get(key, 0) for key in keys] for record in loss_curve]
-    known = [[key in record for key in keys] for record in loss_curve]
-    values_RC = np.array(values, dtype=np.float64).reshape(shape)
-    return keys, values_RC, np.array(known, dtype=np.uint8).reshape(shape)
-
-
-def check_curve_keys(keys):
-    """Return the keys of records out of JSON, checked."""
-    if not (
-        isinstance(keys, list)
-        and all(isinstance(key, str) and key in RECORD_KEYS for key in keys)
-        and len(set(keys)) == len(keys)
-        and "step" in keys
-    ):
-        raise FormatError(
-            f"loss_curve_ must be different keys among {RECORD_KEYS}, step being one; it is "
-            f"{keys!r}"
-        )
-    return keys
-
-
-def check_curve(keys, values_RC, known_RC):
-    """Check the arrays of `curve_to_arrays`."""
-    step = keys.index("step")
-    step_R = values_RC[:, step]
-    if not (np.isfinite(step_R).all() and (step_R == np.floor(step_R)).all()):
-        raise FormatError("the steps of loss_curve_ must be integers")
-    if known_RC.max(initial=0) > 1 or not known_RC[:, step].all():
-        raise FormatError("loss_curve_.known must be 0 or 1, and 1 for each step")
-
-
-def curve_from_arrays(keys, values_RC, known_RC):
-    """Return the records that `curve_to_arrays` took apart."""
-    return [
-        {
-            key: int(value) if key == "step" else value
-            for key, value, known in zip(keys, *row, strict=True)
-            if known
-        }
-        for row in zip(values_RC.tolist(), known_RC.tolist(), strict=True)
-    ]
-
-
-def names_to_array(names):
-    """Return names as bytes of UTF-8, with a zero between one and the next."""
-    if any("\0" in name for name in names):
-        raise ValueError("names of features must not hold the character '\\0' to be saved.")
-    return np.frombuffer("\0".join(names).encode(), dtype=np.uint8)
-
-
-def names_from_array(bytes_B, n_names):
-    """Return the names that `names_to_array` joined."""
-    # Counted and checked before they are made: names take much more memory than their bytes.
-    n_found = np.count_nonzero(bytes_B == 0) + 1
-    if n_found != n_names:
-        raise FormatError(f"feature_names_in_ must be {n_names} names; they are {n_found}")
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for start in range(0, len(bytes_B), 2**20):
-            decoder.decode(bytes_B[start : start + 2**20].tobytes())
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise FormatError(f"feature_names_in_ must be UTF-8: {error}") from error
-    return np.array(bytes_B.tobytes().decode().split("\0"), dtype=object)

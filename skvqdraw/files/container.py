@@ -5,22 +5,28 @@ its dtype, shape and place, and the text as metadata. The bytes of the arrays fo
 https://github.com/huggingface/safetensors#format; what is written here, its own package reads.
 
 That package is not used here because everything that a file says is to be checked, and its bytes
-hashed, before it can cost memory.
+hashed, before it can cost memory. The text is JSON again. It holds the SHA-256 of the whole file,
+of which the digits of the hash itself are taken to be zeros.
 """
 
+import hashlib
 import json
 import math
+import re
 from collections import namedtuple
 
 import numpy as np
 
-from .exceptions import FormatError
+from ..exceptions import FormatError
 
 # Longest header. Python's objects for JSON of 1 MiB take up to 40 MiB.
 MAX_HEADER = 2**20
+# Name of the text of a model in the metadata.
+MODEL = "skvqdraw"
 _MAX_AXES = 8
 _METADATA = "__metadata__"
-_KEY = "skvqdraw"
+# In place of the hash, while the file is hashed.
+_NO_HASH = "0" * 64
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -42,11 +48,38 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 Place = namedtuple("Place", "dtype shape start stop")
 
 
-def serialise(arrays, text):
+def pack(arrays, text, key=MODEL, max_header=MAX_HEADER):
+    """Return the file that holds arrays and a dict, sealed by its hash, as a list of bytes."""
+    text = json.dumps({"sha256": _NO_HASH, **text})
+    header, *pieces = serialise(arrays, text, key, max_header)
+    digest = _sha256(header, *pieces)
+    return [header.replace(_NO_HASH.encode(), digest.encode(), 1), *pieces]
+
+
+def unpack(file, n_bytes, key=MODEL, max_header=MAX_HEADER):
+    """Return the dict and the arrays of a file of `n_bytes`, if its hash is right."""
+    header, text, places = read_header(file, n_bytes, key, max_header)
+    text = parse_json(text)
+    digest = text.pop("sha256", None) if isinstance(text, dict) else None
+    return text, read_arrays(file, header, digest, places)
+
+
+def digest_of(text, arrays):
+    """Return the SHA-256 of a text and of names, dtypes, shapes and bytes of arrays."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"\n{name} {array.dtype.str} {list(array.shape)}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def serialise(arrays, text, key=MODEL, max_header=MAX_HEADER):
     """Return the file that holds arrays and a text as a list of bytes: the header, each array."""
     # The largest items first: so each array starts at a multiple of its item's size.
     arrays = dict(sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])))
-    header = {_METADATA: {_KEY: text}}
+    header = {_METADATA: {key: text}}
     pieces = []
     position = 0
     for name, array in arrays.items():
@@ -66,15 +99,15 @@ def serialise(arrays, text):
         pieces.append(piece)
     header = json.dumps(header, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    if len(header) > MAX_HEADER:
+    if len(header) > max_header:
         raise ValueError(
             f"the names and shapes of {len(arrays)} arrays and the parameters take a header of "
-            f"{len(header)} bytes, and a file may have {MAX_HEADER}. Use pickle or joblib."
+            f"{len(header)} bytes, and a file may have {max_header}. Use pickle or joblib."
         )
     return [len(header).to_bytes(8, "little") + header, *pieces]
 
 
-def read_header(file, n_bytes):
+def read_header(file, n_bytes, key=MODEL, max_header=MAX_HEADER):
     """Return the bytes up to the end of the header, its text, and the place of each array.
 
     The file has `n_bytes`. Places are in its order, and fill it to its end.
@@ -82,20 +115,20 @@ def read_header(file, n_bytes):
     n_bytes -= 8
     length = file.read(8)
     n_header = int.from_bytes(length, "little")
-    if n_bytes < 0 or n_header > min(n_bytes, MAX_HEADER):
+    if n_bytes < 0 or n_header > min(n_bytes, max_header):
         raise FormatError(
             f"its first 8 bytes, {length!r}, must be the length of a header that is in the file "
-            f"and has at most {MAX_HEADER} bytes"
+            f"and has at most {max_header} bytes"
         )
     data = file.read(n_header)
     header = parse_json(data)
     if not isinstance(header, dict):
         raise FormatError("its header must be a JSON object")
     metadata = header.pop(_METADATA, None)
-    if not isinstance(metadata, dict) or not isinstance(metadata.get(_KEY), str):
-        raise FormatError(f"its header has no text {_KEY!r}: something else wrote it")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get(key), str):
+        raise FormatError(f"its header has no text {key!r}: something else wrote it")
     if len(metadata) > 1:
-        raise FormatError(f"its metadata must be {_KEY!r} alone")
+        raise FormatError(f"its metadata must be {key!r} alone")
     places = {name: _place(name, said, n_bytes) for name, said in header.items()}
     places = dict(sorted(places.items(), key=lambda item: item[1][2:]))
     position = 0
@@ -107,7 +140,25 @@ def read_header(file, n_bytes):
         raise FormatError(
             f"its arrays take {position} bytes, and it has {n_bytes - n_header} for them"
         )
-    return length + data, metadata[_KEY], places
+    return length + data, metadata[key], places
+
+
+def read_arrays(file, header, digest, places):
+    """Return the arrays of a file of which the header has been read, if its hash is right."""
+    if (
+        not isinstance(digest, str)
+        or not re.fullmatch("[0-9a-f]{64}", digest)
+        or header.count(digest.encode()) != 1
+    ):
+        raise FormatError(f"sha256 must be 64 hexadecimal digits found only here; got {digest!r}")
+    hashed = hashlib.sha256(header.replace(digest.encode(), _NO_HASH.encode()))
+    arrays = {}
+    for name, place in places.items():
+        arrays[name], raw = read_array(file, name, place)
+        hashed.update(raw)
+    if hashed.hexdigest() != digest:
+        raise FormatError("it has changed since it was written: its SHA-256 is another")
+    return arrays
 
 
 def read_array(file, name, place):
@@ -138,6 +189,13 @@ def parse_json(text):
         )
     except (ValueError, RecursionError) as error:
         raise FormatError(f"its header is not JSON that can be read: {error}") from error
+
+
+def _sha256(*pieces):
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _place(name, said, n_bytes):

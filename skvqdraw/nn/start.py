@@ -5,8 +5,8 @@ Axes: N rows, K options, D features, P projections.
 
 import numpy as np
 
-from ._residual_kmeans import cluster, nearest, padded
-from ._rows import pieces, tiles
+from .._rows import padded, pieces, tiles
+from ..boosting.kmeans import cluster, nearest
 
 # Rows to cluster, and k-means iterations on them.
 _ROWS, _ITERATIONS = 10_000, 10

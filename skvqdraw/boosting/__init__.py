@@ -1,0 +1,1 @@
+"""The organs of cluster boosting: k-means, beam search and the fit."""

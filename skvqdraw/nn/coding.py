@@ -1,0 +1,249 @@
+"""Coding: choose stage by stage, and find the rows of codes, a tile of them in memory at a time.
+
+Axes: N samples, B hypotheses of each, M = N x B, S stages, T stages of a round, K options, D
+features, P parameters of all features.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .._device import exact, is_out_of_memory
+from .._rows import TILE_ROWS, take_rows
+from .._warn import warn
+
+
+class Coding:
+    """Rows of X to codes and back.
+
+    Tiles are as many rows as can be; where memory does not suffice, there is a warning, and they
+    have fewer rows from there on. Tensors are on the network's device.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Set to evaluation.
+    preparation : Preparation
+        What leads to and from it.
+    options
+        Of `TileCoder`.
+    """
+
+    def __init__(self, network, preparation, **options):
+        self.preparation = preparation
+        self.arguments = (network.eval(), preparation.objective, len(preparation.mean_D))
+        self.device = next(network.parameters()).device
+        self.options, self.beam_size = options, options.get("beam_size", 1)
+        self.tile_rows, self.coder = TILE_ROWS, None
+
+    def encoded(self, X, n_stages, rows=None):
+        """Yield (slice, target_ND, codes_NS, x_NP) of X, or of the rows of it that are named."""
+
+        def encode(coder, tile):
+            some = X[tile] if rows is None else take_rows(X, rows[tile])
+            target_ND = self.preparation.forward(some).to(self.device)
+            return target_ND, *coder.encode(target_ND, n_stages)
+
+        for tile, coded in self._in_tiles(encode, len(X) if rows is None else len(rows)):
+            yield tile, *coded
+
+    def decoded(self, codes):
+        """Yield (slice, x_NP) of codes or prefixes."""
+
+        def decode(coder, tile):
+            return coder.decode(self._on_device(codes[tile]))
+
+        yield from self._in_tiles(decode, len(codes))
+
+    def propose(self, codes, X):
+        """Write the proposals of prefixes, rows in the units of X, into an array (N, K, D)."""
+
+        def propose(coder, tile):
+            options = coder.proposals(self._on_device(codes[tile]), X.shape[1])
+            for option, x_NP in enumerate(options):
+                X[tile, option] = self.preparation.inverse(x_NP)
+            return tile
+
+        for _ in self._in_tiles(propose, len(codes)):
+            pass
+
+    def _on_device(self, codes):
+        return torch.from_numpy(codes.astype(np.int64)).to(self.device)
+
+    def _in_tiles(self, function, n_rows):
+        """Yield (slice, what the function of a coder and a slice returns) of all rows."""
+        start, known_tile_rows = 0, TILE_ROWS
+        while start < n_rows:
+            tile = slice(start, min(start + self._n_samples, n_rows))
+            result = self._try(function, tile)
+            if result is None:
+                # Here and not where the error is caught: that holds on to the attempt's tensors.
+                self.coder = None
+                self.tile_rows //= 2
+                continue
+            if self.tile_rows < known_tile_rows:
+                known_tile_rows = self.tile_rows
+                self._warn()
+            yield tile, result
+            start = tile.stop
+
+    def _try(self, function, tile):
+        """Return the result, or None if memory does not suffice for so many rows."""
+        try:
+            with exact(self.device):
+                if self.coder is None:
+                    self.coder = TileCoder(
+                        *self.arguments, **self.options, tile_rows=self.tile_rows
+                    )
+                return function(self.coder, tile)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or self.tile_rows // 2 < self.beam_size:
+                raise
+        return None
+
+    @property
+    def _n_samples(self):
+        """Rows of a tile, each with its hypotheses."""
+        return max(1, self.tile_rows // self.beam_size)
+
+    def _warn(self):
+        warn(
+            f"Out of memory on {self.device}: from here on, {self._n_samples} rows are coded at a "
+            f"time instead of {TILE_ROWS // self.beam_size}. The last bit of a sum may differ "
+            "from what it is with more memory, and with it a code where two options are as good "
+            "as equal."
+        )
+
+
+class TileCoder:
+    """Codes rows with a network and finds the rows of codes, a tile of them at a time.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Called as ``network(x_NP, stage)``, it returns the round that starts at that stage. In
+        evaluation mode.
+    loss : Loss
+        Scores candidates.
+    n_features : int
+        Features of a row.
+    beam_size : int, default=1
+        Hypotheses of a row that are kept from round to round.
+    round_beam_size : int, default=1
+        Hypotheses that are kept from stage to stage within a round, for each of `beam_size`. With
+        1 and 1 the choice is greedy: the option of least loss, the lowest index among equals.
+    bf16 : bool, default=False
+        Whether the network computes in bfloat16; candidates are compared in float32 all the same.
+    tile_rows : int, default=TILE_ROWS
+        Rows that the network sees at a time, hypotheses included: never more or fewer.
+    """
+
+    def __init__(
+        self,
+        network,
+        loss,
+        n_features,
+        *,
+        beam_size=1,
+        round_beam_size=1,
+        bf16=False,
+        tile_rows=TILE_ROWS,
+    ):
+        self.network = network
+        self.loss = loss
+        self.beam_size = beam_size
+        self.round_beam_size = beam_size * round_beam_size
+        self.bf16 = bf16
+        self.n_samples = max(1, tile_rows // beam_size)  # that are coded at a time
+        # The first round sees nothing of the rows yet: one evaluation serves all of them.
+        width = n_features * loss.n_params
+        self._start_NP = next(network.parameters()).new_zeros(self.n_samples, width)
+        self.device = self._start_NP.device
+        self._first = evaluate(network, self._start_NP, 0, bf16)
+
+    def encode(self, target_ND, n_stages):
+        """Return codes (N, S) of the targets of a tile, and their reconstructions (N, P)."""
+        codes_NS, x_NP = self._search(self._full(target_ND), n_stages)
+        return codes_NS[: len(target_ND)], x_NP[: len(target_ND)]
+
+    def decode(self, codes_NS):
+        """Return the reconstructions (N, P) of a tile of codes or of any prefix of codes.
+
+        Rounds that are factored compute the option that the code names, not the K candidates.
+        """
+        x_NP, stage = self._start_NP, 0
+        full_NS = self._full(codes_NS)
+        while stage < codes_NS.shape[1]:
+            a_round = self._round(x_NP, stage)
+            stop = min(stage + a_round.n_stages, codes_NS.shape[1])
+            x_NP = follow(a_round, full_NS[:, stage:stop])
+            stage = stop
+        return x_NP[: len(codes_NS)]
+
+    def proposals(self, codes_NS, n_options):
+        """Yield for each option of the stage after codes what it would lead to, (N, P).
+
+        One option after another, to take little room.
+        """
+        a_round = self._round_after(self._full(codes_NS))
+        for option in range(n_options):
+            codes_N = torch.full((self.n_samples,), option, device=self.device)
+            yield a_round.choose(codes_N).reconstruction()[: len(codes_NS)]
+
+    def _round_after(self, codes_NS):
+        """Return the round that serves the stage after codes, these chosen."""
+        x_NP, stage = self._start_NP, 0
+        a_round = self._round(x_NP, stage)
+        while codes_NS.shape[1] - stage >= a_round.n_stages:
+            stop = stage + a_round.n_stages
+            x_NP = follow(a_round, codes_NS[:, stage:stop])
+            stage = stop
+            a_round = self._round(x_NP, stage)
+        for codes_N in codes_NS[:, stage:].unbind(1):
+            a_round = a_round.choose(codes_N)
+        return a_round
+
+    def _search(self, target_ND, n_stages):
+        """Beam search through the rounds; x_MP holds the hypotheses of a row side by side."""
+        x_MP, codes_MS = self._start_NP, None
+        while codes_MS is None or codes_MS.shape[1] < n_stages:
+            stage = 0 if codes_MS is None else codes_MS.shape[1]
+            a_round = self._round(x_MP, stage)
+            n_next = min(a_round.n_stages, n_stages - stage)
+            n_best = self.beam_size if stage + n_next < n_stages else 1
+            rows_NB, codes_NBT = a_round.search(
+                target_ND, self.loss, n_next, self.round_beam_size, n_best
+            )
+            if self.beam_size == 1:
+                x_MP = follow(a_round, codes_NBT[:, 0])
+            else:  # one hypothesis of each row at a time: what they take of the round is copied
+                columns = zip(rows_NB.unbind(1), codes_NBT.unbind(1), strict=True)
+                x_NBP = torch.stack([follow(a_round.take(r), c) for r, c in columns], 1)
+                x_MP = x_NBP.flatten(0, 1)
+            codes_MT = codes_NBT.flatten(0, 1)
+            if stage > 0:
+                codes_MT = torch.cat([codes_MS[rows_NB.flatten()], codes_MT], 1)
+            codes_MS = codes_MT
+        return codes_MS, x_MP
+
+    def _round(self, x_NP, stage):
+        return self._first if stage == 0 else evaluate(self.network, x_NP, stage, self.bf16)
+
+    def _full(self, rows):
+        """Return a tile of rows, filled up with zeros."""
+        return F.pad(rows, (0, 0, 0, self.n_samples - len(rows)))
+
+
+def follow(a_round, codes_MT):
+    """Return the reconstruction after choosing these codes, a column for each stage."""
+    for codes_M in codes_MT.unbind(1):
+        a_round = a_round.choose(codes_M)
+    return a_round.reconstruction()
+
+
+def evaluate(network, x_NP, stage, bf16):
+    """Return the network's round at `stage`; low precision reaches the network, never a loss."""
+    # No cache: weights cast in one step would still be there in the next, unless this were the
+    # outermost of nested contexts, and within an evaluation each is needed once.
+    with torch.autocast(x_NP.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+        return network(x_NP, stage)
