@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -25,11 +25,13 @@ from ._sklearn import (
     dense_output_wanted,
     validate_params,
 )
+from ._version import __version__
 from ._warn import warn
+from .exceptions import InconsistentVersionWarning
 from .files.container import digest_of
 from .files.json import to_json
 from .files.learned import Array, Names, Number
-from .files.model import Storable, save
+from .files.model import save
 
 
 @contextmanager
@@ -57,6 +59,63 @@ def _told_apart(spec):
         if name not in later or value != later[name]
     }
     return [type(spec).__name__, {name: to_json(name, value) for name, value in params.items()}]
+
+
+class Storable(BaseEstimator):
+    """Base class of estimators that can be saved and pickled, by what they declare."""
+
+    _learned: dict = {}
+    """The kinds of learned attributes by name: those of the class, and with them its bases'."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        learned = {}
+        for base in reversed(cls.__mro__):
+            learned |= vars(base).get("_learned", {})
+        cls._learned = dict(sorted(learned.items(), key=lambda item: item[1].rank))
+
+    def _saved_params(self):
+        """Return the parameters that a file holds."""
+        return self.get_params(deep=False)
+
+    def _check_learned(self):
+        """Refuse learned attributes of a file that do not go together."""
+
+    def save(self, path):
+        """Write the fitted model to one ``.safetensors`` file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; an existing file is replaced, and its permissions are kept.
+
+        See Also
+        --------
+        skvqdraw.load : Reads it, on any machine.
+        """
+        check_is_fitted(self)
+        save(self, path)
+
+    def __getstate__(self):
+        state = {**super().__getstate__(), "_skvqdraw_version": __version__}
+        for name in self._learned.keys() & state.keys():
+            state[name] = self._learned[name]._pickled(state[name])
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        written_by = state.pop("_skvqdraw_version", "pre-0.1")
+        if written_by != __version__:
+            warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_version=__version__,
+                    original_version=written_by,
+                ),
+            )
+        super().__setstate__(state)
+        for name in self._learned.keys() & state.keys():
+            setattr(self, name, self._learned[name]._unpickled(state[name], self))
 
 
 # How many times as far from the mean as the training data rows are that lead to a warning.
@@ -418,21 +477,6 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             In the units of the training data.
         """
         return self._decode(self.sample_codes(n_samples, random_state=random_state))
-
-    def save(self, path):
-        """Write the fitted model to one ``.safetensors`` file, whole or not at all.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Where to; an existing file is replaced, and its permissions are kept.
-
-        See Also
-        --------
-        skvqdraw.load : Reads it, on any machine.
-        """
-        check_is_fitted(self)
-        save(self, path)
 
     @property
     def _n_features_out(self):

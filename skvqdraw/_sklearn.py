@@ -6,6 +6,8 @@ public, this is the one place to change.
 
 from numbers import Integral
 
+import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -26,6 +28,7 @@ __all__ = [
     "check_sample_weight",
     "dense_output_wanted",
     "fit_context",
+    "same_specs",
     "validate_params",
 ]
 
@@ -38,6 +41,19 @@ def validate_params(estimator, *names):
         # Not of the parameters: a subclass may have fewer, and sets the others itself.
         {name: getattr(estimator, name) for name in names},
         caller_name=type(estimator).__name__,
+    )
+
+
+def same_specs(one, other):
+    """Whether two specifications are of one class and have the same parameters."""
+    if type(one) is not type(other):
+        return False
+    params, others = one.get_params(), other.get_params()  # those of nested ones among them
+    return params.keys() == others.keys() and all(
+        type(params[name]) is type(others[name])
+        if isinstance(params[name], BaseEstimator)
+        else np.array_equal(params[name], others[name])
+        for name in params
     )
 
 

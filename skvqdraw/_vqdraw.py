@@ -10,9 +10,9 @@ from . import losses
 from ._base import CodeTransformer
 from ._codes import entropy_bits, option_counts
 from ._rows import pieces, take_rows
-from ._sklearn import HasMethods, Interval, StrOptions, validate_params
+from ._sklearn import HasMethods, Interval, StrOptions, same_specs, validate_params
 from .exceptions import FormatError
-from .files.json import comes_with_package, known, same_specs
+from .files.json import comes_with_package, known
 from .files.learned import Array, Number, Spec
 from .nn.arrays import Network, network_arrays
 from .nn.build import built, check_network
@@ -397,7 +397,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
 class _Drawing(Task):
     """What a fit of VQDRAW trains. Axes: S stages, K options, N rows, D features."""
 
-    ways_to_a_smaller_network = ("a smaller refiner", "a smaller n_options")
+    _ways_to_a_smaller_network = ("a smaller refiner", "a smaller n_options")
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -410,7 +410,7 @@ class _Drawing(Task):
     def unit(self):
         return float(self.loss.unit(self.preparation.scale))
 
-    def is_ours(self):
+    def _is_ours(self):
         return comes_with_package(type(self.refiner))
 
     def build(self):
@@ -527,10 +527,10 @@ class _Drawing(Task):
             "code_usage_": self.code_usage,
         }
 
-    def size(self):
+    def _size(self):
         estimator = self.estimator
         return f"n_stages={estimator.n_stages}, n_options={estimator.n_options} and {self.refiner}"
 
-    def ways_to_less_memory(self):
+    def _ways_to_smaller_steps(self):
         on = self.estimator.gradient_checkpointing
         return [] if on else ["gradient_checkpointing=True (now False)"]

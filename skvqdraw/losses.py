@@ -8,8 +8,9 @@ from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, clone
 
 from ._rows import float_dtype, padded, pieces, tiles, weighted_mean
+from ._sklearn import same_specs
 from .boosting.kmeans import nearest
-from .files.json import known, same_specs
+from .files.json import known
 from .files.learned import Spec
 
 __all__ = ["LogLoss", "Loss", "SquaredError"]

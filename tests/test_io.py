@@ -156,7 +156,7 @@ def test_a_pickle_of_another_version(X, estimator, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         same = pickle.loads(dumped)
-    monkeypatch.setattr("skvqdraw.files.model.__version__", "9.1")
+    monkeypatch.setattr("skvqdraw._base.__version__", "9.1")
     with pytest.warns(InconsistentVersionWarning, match=f"{name} was pickled by skvqdraw 0.* 9.1"):
         other = pickle.loads(dumped)
     assert vars(other).keys() == vars(same).keys()

@@ -29,19 +29,6 @@ def comes_with_package(cls):
     return cls.__module__.partition(".")[0] == __package__.partition(".")[0]
 
 
-def same_specs(one, other):
-    """Whether two specifications are of one class and have the same parameters."""
-    if type(one) is not type(other):
-        return False
-    params, others = one.get_params(), other.get_params()  # those of nested ones among them
-    return params.keys() == others.keys() and all(
-        type(params[name]) is type(others[name])
-        if isinstance(params[name], BaseEstimator)
-        else np.array_equal(params[name], others[name])
-        for name in params
-    )
-
-
 def to_json(name, value):
     """Return a parameter as JSON can hold it; nested specifications as {class, params}."""
     if isinstance(value, BaseEstimator):

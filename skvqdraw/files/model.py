@@ -19,8 +19,7 @@ from io import BytesIO
 from sklearn.base import BaseEstimator
 
 from .._version import __version__
-from .._warn import warn
-from ..exceptions import FormatError, InconsistentVersionWarning
+from ..exceptions import FormatError
 from .atomic import open_regular, write_atomically
 from .container import pack, parse_json, read_arrays, read_header
 from .json import KNOWN, check_keys, make, to_json
@@ -37,48 +36,6 @@ _TEXT = {
     "fitted": dict,
     "versions": dict,
 }
-
-
-class Storable(BaseEstimator):
-    """Base class of estimators that can be saved and pickled, by what they declare."""
-
-    _learned: dict = {}
-    """The kinds of learned attributes by name: those of the class, and with them its bases'."""
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        learned = {}
-        for base in reversed(cls.__mro__):
-            learned |= vars(base).get("_learned", {})
-        cls._learned = dict(sorted(learned.items(), key=lambda item: item[1].rank))
-
-    def _saved_params(self):
-        """Return the parameters that a file holds."""
-        return self.get_params(deep=False)
-
-    def _check_learned(self):
-        """Refuse learned attributes of a file that do not go together."""
-
-    def __getstate__(self):
-        state = {**super().__getstate__(), "_skvqdraw_version": __version__}
-        for name in self._learned.keys() & state.keys():
-            state[name] = self._learned[name]._pickled(state[name])
-        return state
-
-    def __setstate__(self, state):
-        state = dict(state)
-        written_by = state.pop("_skvqdraw_version", "pre-0.1")
-        if written_by != __version__:
-            warn(
-                InconsistentVersionWarning(
-                    estimator_name=type(self).__name__,
-                    current_version=__version__,
-                    original_version=written_by,
-                ),
-            )
-        super().__setstate__(state)
-        for name in self._learned.keys() & state.keys():
-            setattr(self, name, self._learned[name]._unpickled(state[name], self))
 
 
 def save(estimator, path):

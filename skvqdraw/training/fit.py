@@ -121,7 +121,7 @@ class Fit:
         task.load_arrays(arrays)
 
     def _build(self, seed):
-        with from_seed(seed, self.task.is_ours()):
+        with from_seed(seed, self.task._is_ours()):
             self.task.network = self.task.build()
 
     def _set_up(self):
@@ -150,8 +150,8 @@ class Fit:
             load_optimizer_arrays(state.optimizer, _group(arrays, "optimizer"))
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
             raise FormatError(
-                f"what is in the checkpoint is not of a fit with {task.size()}: {error} Delete the "
-                "file to start again."
+                f"what is in the checkpoint is not of a fit with {task._size()}: {error} Delete "
+                "the file to start again."
             ) from error
         totals = _group(arrays, "totals").items()
         state.totals = {name: tensor_of(total).to(task.device) for name, total in totals}
@@ -288,14 +288,14 @@ class Fit:
         when, ways = "before the first step", []
         if in_training:
             when = f"after step {self.state.step}"
-            ways = list(self.task.ways_to_less_memory())
+            ways = list(self.task._ways_to_smaller_steps())
             if n_parts < batch_size:  # first what changes nothing but the time
                 ways = [f"gradient_accumulation={2 * n_parts} (now {n_parts})", *ways]
             ways.append(f"batch_size={max(batch_size // 2, 1)} (now {batch_size})")
-        ways += self.task.ways_to_a_smaller_network
+        ways += self.task._ways_to_a_smaller_network
         return MemoryError(
             f"out of memory on {self.task.device} {when}, with batch_size={batch_size} rows of "
-            f"{self.X.shape[1]} features, {self.task.size()}. Set {' or '.join(ways[:2])}."
+            f"{self.X.shape[1]} features, {self.task._size()}. Set {' or '.join(ways[:2])}."
         )
 
 

@@ -23,8 +23,6 @@ class Task:
         Whether other rows may follow in other calls. Set before the training begins.
     unit : float
         What `tol` is a share of, in the units of `errors`.
-    ways_to_a_smaller_network : sequence of str
-        What to set where there is too little memory, for a message.
 
     Examples
     --------
@@ -46,7 +44,6 @@ class Task:
     bf16 = False
     one_pass = False
     unit = 1.0
-    ways_to_a_smaller_network = ("a smaller network",)
 
     def build(self):
         """Return a new network. It is called under a seed.
@@ -233,32 +230,18 @@ class Task:
         """
         return {}
 
-    def is_ours(self):
-        """Return whether the network that `build` makes is one of this library's.
+    # For messages, and for networks of this library.
 
-        Returns
-        -------
-        is_ours : bool
-            If not, it may draw random numbers in any way while it is built.
-        """
-        return comes_with_package(type(self))
+    _ways_to_a_smaller_network = ("a smaller network",)
 
-    def size(self):
-        """Return what memory depends on, for a message.
+    def _ways_to_smaller_steps(self):
+        """Return what to set so that a step takes less memory, the best first."""
+        return []
 
-        Returns
-        -------
-        size : str
-            Parameters and what they are.
-        """
+    def _size(self):
+        """Return what memory depends on."""
         return "this network"
 
-    def ways_to_less_memory(self):
-        """Return what to set so that a step takes less memory, for a message.
-
-        Returns
-        -------
-        ways : list of str
-            The best one first.
-        """
-        return []
+    def _is_ours(self):
+        """Whether the network is ours; others may draw in any way while they are built."""
+        return comes_with_package(type(self))
