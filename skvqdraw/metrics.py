@@ -6,6 +6,7 @@ estimator take any object with the methods that they name. Whatever comes as a B
 one length becomes a table with ``pandas.DataFrame(bunch)``.
 """
 
+from inspect import isclass
 from numbers import Integral
 
 import numpy as np
@@ -242,7 +243,7 @@ def rate_distortion_curve(estimator, X, *, X_validation=None):
     >>> curve.validation.shape
     (3,)
     """
-    _need_methods(estimator, "encode", "decode")
+    check_code_estimator(estimator, "encode", "decode")
     bits_per_stage = np.log2(_n_options(estimator))
     train = _errors_by_stage(estimator, X)
     curve = Bunch(bits=np.arange(1, len(train) + 1) * bits_per_stage, train=train)
@@ -305,7 +306,7 @@ def probe_score(estimator, X, y, *, classifier=None, cv=5, scoring=None):
     >>> probe_score(vq, X[1000:], y[1000:]).mean() > 0.5
     np.True_
     """
-    _need_methods(estimator, "encode")
+    check_code_estimator(estimator, "encode")
     if np.shape(X)[:1] != np.shape(y)[:1]:
         raise ValueError(
             f"y must have one label for each row of X; got X of shape {np.shape(X)} and y of shape "
@@ -352,14 +353,20 @@ def _prefix_counts(codes):
         yield np.diff(np.flatnonzero(is_first), append=len(rows))
 
 
-def _need_methods(estimator, *names):
-    missing = [name for name in names if not callable(getattr(estimator, name, None))]
-    if missing:
-        raise TypeError(
-            f"estimator must have the methods {' and '.join(names)}; {type(estimator).__name__} "
-            f"lacks {' and '.join(missing)}. Pass a fitted estimator of codes, such as "
-            "skvqdraw.VQDRAW; of a pipeline, the step that is one."
-        )
+def check_code_estimator(estimator, *methods):
+    """Raise TypeError unless `estimator` is an instance that has `methods`."""
+    missing = [name for name in methods if not callable(getattr(estimator, name, None))]
+    if isclass(estimator):
+        got = f"{estimator.__name__}, a class"
+    elif missing:
+        got = f"{type(estimator).__name__}, which lacks {' and '.join(missing)}"
+    else:
+        return
+    needed = " and ".join(methods) or "code_usage_"
+    raise TypeError(
+        f"estimator must be a fitted estimator of codes with {needed}, such as "
+        f"skvqdraw.VQDRAW(...).fit(X); got {got}. Of a pipeline, pass the step that has them."
+    )
 
 
 def _n_options(estimator):

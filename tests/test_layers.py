@@ -29,8 +29,8 @@ LAYERS = [
     (set(), "training/loop training/identity training/checkpoint training/fit training/estimator"),
     (set(), "base _vqdraw io"),
     ({"matplotlib"}, "metrics presets pretrained datasets/_images datasets/__init__"),
-    (set(), "plot/_checks plot/_cells plot/_curves plot/_code_usage plot/_loss_curve"),
-    (set(), "plot/_proposals plot/_rate_distortion plot/_samples plot/_stages plot/__init__"),
+    (set(), "plot/_display plot/_code_usage plot/_loss_curve plot/_proposals"),
+    (set(), "plot/_rate_distortion plot/_samples plot/_stages plot/__init__"),
     (set(), "__init__"),
 ]
 ORDER = [module for _, modules in LAYERS for module in modules.split()]

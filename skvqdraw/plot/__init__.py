@@ -1,6 +1,8 @@
 """Pictures of codes and of what they keep, by scikit-learn's conventions for displays.
 
-The class methods compute and draw, `plot` draws again. Needs matplotlib: the extra ``plot``.
+The class methods compute and draw, `plot` draws again. Both raise ImportError without matplotlib:
+install the extra ``plot``. An estimator that does not make codes raises TypeError, and any other
+argument that does not fit raises ValueError.
 """
 
 from ._code_usage import CodeUsageDisplay

@@ -3,19 +3,19 @@
 import numpy as np
 
 from .._codes import entropy_bits
-from ._checks import check_code_estimator, check_matplotlib
-from ._curves import curve_axes
+from ..metrics import code_usage
+from ._display import WIDTH, Display
 
 _MAX_LABELS = 24
 
 
-class CodeUsageDisplay:
+class CodeUsageDisplay(Display):
     """How often each option of each stage is chosen, and the entropy of each stage.
 
     The darker, the more often; options that were never chosen are white. The entropy on the right
     is that of one stage by itself: log2(n_options) bits if all its options are chosen equally
-    often, as `sample` of an estimator supposes. Draw it with :meth:`from_estimator` or
-    :meth:`from_codes`.
+    often, as `sample` of an estimator supposes. The shares are what
+    :func:`skvqdraw.metrics.code_usage` returns.
 
     Parameters
     ----------
@@ -24,27 +24,18 @@ class CodeUsageDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        The axes; the cell of option k of stage s has its centre at x=k, y=s.
-    colorbar_ : matplotlib Colorbar
-        The legend of the colours.
-    entropy_ax_ : matplotlib Axes
-        The axis on the right, whose labels are the entropies.
-    figure_ : matplotlib Figure
-        The figure.
+    ax_, figure_ : matplotlib Axes and Figure
+        Where it is drawn; the cell of option k of stage s has its centre at x=k, y=s.
+    colorbar_, entropy_ax_ : matplotlib Colorbar and Axes
+        The legend of the colours, and the axis on the right, whose labels are the entropies.
     im_ : matplotlib AxesImage
         The map; options that were never chosen are masked.
-
-    See Also
-    --------
-    skvqdraw.metrics.code_usage : The numbers.
 
     Examples
     --------
     >>> from skvqdraw import load_pretrained
     >>> from skvqdraw.plot import CodeUsageDisplay
-    >>> display = CodeUsageDisplay.from_estimator(load_pretrained("mnist-60bit"))
-    >>> display.usage.shape
+    >>> CodeUsageDisplay.from_estimator(load_pretrained("mnist-60bit")).usage.shape
     (10, 64)
     """
 
@@ -69,19 +60,11 @@ class CodeUsageDisplay:
         -------
         display : CodeUsageDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        TypeError
-            If `estimator` does not make codes.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
         if X is None:
-            check_code_estimator(estimator)
+            cls._check(estimator)
             return cls(estimator.code_usage_).plot(ax=ax)
-        check_code_estimator(estimator, "encode")
+        cls._check(estimator, "encode")
         return cls.from_codes(estimator.encode(X), estimator.code_usage_.shape[1], ax=ax)
 
     @classmethod
@@ -101,48 +84,21 @@ class CodeUsageDisplay:
         -------
         display : CodeUsageDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If `codes` is not a 2-D array of integers in ``[0, n_options)`` with a row and a
-            column.
         """
-        from ..metrics import code_usage
-
-        check_matplotlib(f"{cls.__name__}.from_codes")
+        cls._need_matplotlib("from_codes")
         return cls(code_usage(codes, n_options)).plot(ax=ax)
 
-    def plot(self, *, ax=None):
-        """Draw the display.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Axes to draw on; None makes a figure.
-
-        Returns
-        -------
-        display : CodeUsageDisplay
-            The display itself.
-        """
+    def _draw(self, ax):
         n_stages, n_options = self.usage.shape
-        ax = curve_axes(f"{type(self).__name__}.plot", ax, height=1.6 + 0.2 * min(n_stages, 32))
+        ax = self._axes(ax, (WIDTH, 1.6 + 0.2 * min(n_stages, 32)))
         import matplotlib
         from matplotlib.ticker import MaxNLocator
 
         unused = self.usage == 0
         # The more, the darker: in grey print too, white for none is next to little.
         cmap = matplotlib.colormaps["viridis_r"].with_extremes(bad="white")
-        self.im_ = ax.imshow(
-            np.ma.masked_where(unused, self.usage),
-            cmap=cmap,
-            vmin=0,
-            aspect="auto",
-            interpolation="nearest",
-        )
+        usage = np.ma.masked_where(unused, self.usage)
+        self.im_ = ax.imshow(usage, cmap=cmap, vmin=0, aspect="auto", interpolation="nearest")
         note = " (white: never chosen)" if unused.any() else ""
         ax.set(xlabel=f"option{note}", ylabel="stage")
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 4, 5, 8, 10]))
@@ -155,5 +111,3 @@ class CodeUsageDisplay:
         self.colorbar_ = ax.figure.colorbar(
             self.im_, ax=ax, location="top", label="share of rows", aspect=40
         )
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

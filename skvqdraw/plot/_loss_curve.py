@@ -5,21 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ._checks import check_matplotlib
-from ._curves import curve_axes, scale_errors
+from ._display import WIDTH, Display, scale_errors
 
 
-class LossCurveDisplay:
-    """Loss in the course of a fit.
-
-    Draw it with :meth:`from_estimator`.
+class LossCurveDisplay(Display):
+    """Loss in the course of a fit. Draw it with :meth:`from_estimator`.
 
     Parameters
     ----------
-    x : ndarray of shape (n_points,)
-        Optimizer steps or stages.
-    loss : ndarray of shape (n_points,)
-        The loss on training rows.
+    x, loss : ndarray of shape (n_points,)
+        Optimizer steps or stages, and the loss on training rows there.
     validation_loss : ndarray of shape (n_points,) or None, default=None
         The loss on rows set aside.
     entropy : ndarray of shape (n_points,) or None, default=None
@@ -33,18 +28,12 @@ class LossCurveDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        The axes of the loss.
+    ax_, figure_ : matplotlib Axes and Figure
+        Where the loss is drawn.
     entropy_ax_ : matplotlib Axes or None
         The axes of the entropy, if it is drawn.
-    figure_ : matplotlib Figure
-        The figure.
     lines_ : list of matplotlib Line2D
         The curves of `loss`, `validation_loss` and `entropy`, as far as they are drawn.
-
-    See Also
-    --------
-    RateDistortionDisplay : The error after each stage of a fitted estimator.
 
     Examples
     --------
@@ -66,13 +55,9 @@ class LossCurveDisplay:
         x_name="optimizer step",
         loss_name="mean squared error",
     ):
-        self.x = x
-        self.loss = loss
-        self.validation_loss = validation_loss
-        self.entropy = entropy
-        self.max_entropy = max_entropy
-        self.x_name = x_name
-        self.loss_name = loss_name
+        self.x, self.loss, self.validation_loss = x, loss, validation_loss
+        self.entropy, self.max_entropy = entropy, max_entropy
+        self.x_name, self.loss_name = x_name, loss_name
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
@@ -81,59 +66,54 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : estimator of codes
-            Fitted, with `loss_curve_` as :class:`~skvqdraw.VQDRAW` has it, or with `stage_loss_`,
-            one loss for each stage.
+            Fitted, with one or more records in `loss_curve_`, as :class:`~skvqdraw.VQDRAW` has
+            them, or with `stage_loss_`, one loss for each stage.
         ax : matplotlib Axes, pair of them or None, default=None
-            Axes to draw the loss on, or those and others for the entropy; None makes a figure with
-            both.
+            Axes of the loss, or of the loss and the entropy; None makes a figure with both.
 
         Returns
         -------
         display : LossCurveDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        TypeError
-            If `estimator` has neither of the attributes.
-        ValueError
-            If its `loss_curve_` is empty.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._need_matplotlib("from_estimator")
         check_is_fitted(estimator)
         if hasattr(estimator, "stage_loss_"):
             loss = np.asarray(estimator.stage_loss_)
             stages = np.arange(1, len(loss) + 1)
             return cls(stages, loss, x_name="stages", loss_name="mean loss").plot(ax=ax)
-        records = _records(estimator)
-        validation_loss = _column(records, "validation_error")
-        n_stages, n_options = estimator.code_usage_.shape
-        display = cls(
-            _column(records, "step"),
-            _column(records, "error"),
-            validation_loss=None if np.isnan(validation_loss).all() else validation_loss,
-            entropy=_column(records, "entropy"),
-            max_entropy=n_stages * np.log2(n_options),
+        records = getattr(estimator, "loss_curve_", None)
+        if records is None or not all(isinstance(record, Mapping) for record in records):
+            raise TypeError(
+                "estimator must have loss_curve_, the records of a fit as skvqdraw.VQDRAW keeps "
+                f"them, or stage_loss_; got {type(estimator).__name__}, which has neither. Of a "
+                "pipeline, pass the step that makes the codes."
+            )
+        if not records:
+            raise ValueError(
+                "loss_curve_ of estimator must have at least one record; it has none, as fit made "
+                "no step. Raise max_steps or max_time and fit again."
+            )
+        step, loss, validation_loss, entropy = (
+            np.array([record.get(name, np.nan) for record in records])
+            for name in ("step", "error", "validation_error", "entropy")
         )
-        return display.plot(ax=ax)
+        if np.isnan(validation_loss).all():
+            validation_loss = None
+        n_stages, n_options = estimator.code_usage_.shape
+        bits = {"entropy": entropy, "max_entropy": n_stages * np.log2(n_options)}
+        return cls(step, loss, validation_loss=validation_loss, **bits).plot(ax=ax)
 
-    def plot(self, *, ax=None):
-        """Draw the display.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, pair of them or None, default=None
-            Axes to draw the loss on, or those and others for the entropy; None makes a figure with
-            both.
-
-        Returns
-        -------
-        display : LossCurveDisplay
-            The display itself.
-        """
-        ax, entropy_ax = self._axes(ax)
+    def _draw(self, ax):
+        if np.iterable(ax) and len(ax) != 2:
+            raise ValueError(
+                "ax must be Axes, a pair of Axes for the loss and the entropy, or None; got "
+                f"{len(ax)} of them."
+            )
+        both = {"figsize": (WIDTH, 4.5), "nrows": 2, "sharex": True, "height_ratios": (3, 1)}
+        axes = self._axes(ax) if self.entropy is None else self._axes(ax, **both)
+        ax, entropy_ax = axes if np.iterable(axes) else (axes, None)
+        self.entropy_ax_ = entropy_ax = None if self.entropy is None else entropy_ax
         from matplotlib.ticker import MaxNLocator
 
         style = {"markersize": 3}
@@ -152,44 +132,3 @@ class LossCurveDisplay:
         lowest = ax if entropy_ax is None else entropy_ax
         lowest.set_xlabel(self.x_name)
         lowest.xaxis.set_major_locator(MaxNLocator(integer=True))
-        self.ax_, self.entropy_ax_, self.figure_ = ax, entropy_ax, ax.figure
-        return self
-
-    def _axes(self, ax):
-        """Return the axes of the loss, and those of the entropy or None."""
-        caller = f"{type(self).__name__}.plot"
-        check_matplotlib(caller)
-        if np.iterable(ax) and len(ax) != 2:
-            raise ValueError(
-                "ax must be Axes, a pair of Axes for the loss and the entropy, or None; got "
-                f"{len(ax)} of them."
-            )
-        if ax is None and self.entropy is not None:
-            import matplotlib.pyplot as plt
-
-            return plt.subplots(
-                2, 1, sharex=True, height_ratios=(3, 1), figsize=(5.9, 4.5), layout="constrained"
-            )[1]
-        loss_ax, entropy_ax = ax if np.iterable(ax) else (curve_axes(caller, ax), None)
-        return loss_ax, None if self.entropy is None else entropy_ax
-
-
-def _records(estimator):
-    """Return `loss_curve_`, or say what is wrong with it."""
-    records = getattr(estimator, "loss_curve_", None)
-    if records is None or not all(isinstance(record, Mapping) for record in records):
-        raise TypeError(
-            "estimator must have loss_curve_, the records of a fit as skvqdraw.VQDRAW keeps them, "
-            f"or stage_loss_; got {type(estimator).__name__}, which has neither. Of a pipeline, "
-            "pass the step that makes the codes."
-        )
-    if not records:
-        raise ValueError(
-            "loss_curve_ of estimator must have at least one record; it has none, as fit made no "
-            "step. Raise max_steps or max_time and fit again."
-        )
-    return records
-
-
-def _column(records, name):
-    return np.array([record.get(name, np.nan) for record in records])

@@ -1,23 +1,21 @@
 """Error against bits."""
 
-from ._checks import check_matplotlib
-from ._curves import curve_axes, scale_errors
+from ..metrics import rate_distortion_curve
+from ._display import Display, scale_errors
 
 _MARKERS = "os^Dv*PX"
 
 
-class RateDistortionDisplay:
+class RateDistortionDisplay(Display):
     """Error of reconstructions against the bits of the code that they take.
 
-    Draw it with :meth:`from_estimator`. To compare estimators, draw the second on the `ax_` of the
-    first.
+    The numbers are those of :func:`skvqdraw.metrics.rate_distortion_curve`. Draw them with
+    :meth:`from_estimator`. To compare estimators, draw the second on the `ax_` of the first.
 
     Parameters
     ----------
-    bits : ndarray of shape (n_stages,)
-        Bits of a row after each stage.
-    train : ndarray of shape (n_stages,)
-        Mean squared error after each stage, of rows that were trained on.
+    bits, train : ndarray of shape (n_stages,)
+        Bits of a row, and mean squared error of rows that were trained on, after each stage.
     validation : ndarray of shape (n_stages,) or None, default=None
         The same of other rows.
     name : str or None, default=None
@@ -25,16 +23,10 @@ class RateDistortionDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        The axes.
-    figure_ : matplotlib Figure
-        The figure.
+    ax_, figure_ : matplotlib Axes and Figure
+        Where it is drawn.
     lines_ : list of matplotlib Line2D
         The curve of `train` and, if it is there, that of `validation`.
-
-    See Also
-    --------
-    skvqdraw.metrics.rate_distortion_curve : The numbers.
 
     Examples
     --------
@@ -42,20 +34,15 @@ class RateDistortionDisplay:
     >>> from skvqdraw.datasets import load_digits_images
     >>> from skvqdraw.plot import RateDistortionDisplay
     >>> X = load_digits_images().data
-    >>> display = None
-    >>> for n_options in (4, 16):
-    ...     vq = VQDRAW(n_stages=3, n_options=n_options, max_steps=30, random_state=0).fit(X)
-    ...     display = RateDistortionDisplay.from_estimator(
-    ...         vq, X, name=f"{n_options} options", ax=display and display.ax_
-    ...     )
-    >>> display.bits
+    >>> vq = VQDRAW(n_stages=3, n_options=4, max_steps=30, random_state=0).fit(X)
+    >>> first = RateDistortionDisplay.from_estimator(vq, X, name="4 options")
+    >>> vq = vq.set_params(n_options=16).fit(X)
+    >>> RateDistortionDisplay.from_estimator(vq, X, name="16 options", ax=first.ax_).bits
     array([ 4.,  8., 12.])
     """
 
     def __init__(self, bits, train, *, validation=None, name=None):
-        self.bits = bits
-        self.train = train
-        self.validation = validation
+        self.bits, self.train, self.validation = bits, train, validation
         self.name = name
 
     @classmethod
@@ -79,35 +66,14 @@ class RateDistortionDisplay:
         -------
         display : RateDistortionDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        TypeError
-            If `estimator` does not make codes.
         """
-        from ..metrics import rate_distortion_curve
-
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        cls._need_matplotlib("from_estimator")
         curve = rate_distortion_curve(estimator, X, X_validation=X_validation)
         name = type(estimator).__name__ if name is None else name
         return cls(**curve, name=name).plot(ax=ax)
 
-    def plot(self, *, ax=None):
-        """Draw the display.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes or None, default=None
-            Axes to draw on; None makes a figure.
-
-        Returns
-        -------
-        display : RateDistortionDisplay
-            The display itself.
-        """
-        ax = curve_axes(f"{type(self).__name__}.plot", ax)
+    def _draw(self, ax):
+        ax = self._axes(ax)
         # One marker for each colour: the curves must be told apart without colours too.
         marker = _MARKERS[len({line.get_color() for line in ax.lines}) % len(_MARKERS)]
         style = {"marker": marker, "markersize": 5}
@@ -123,5 +89,3 @@ class RateDistortionDisplay:
         scale_errors(ax)
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self

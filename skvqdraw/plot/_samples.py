@@ -4,14 +4,11 @@ from numbers import Integral
 
 import numpy as np
 
-from ._cells import cell_axes, draw_cells, drawn_range
-from ._checks import check_code_estimator, check_image_shape, check_matplotlib
+from ._display import GridDisplay, check_image_shape, fill_grid
 
 
-class SamplesDisplay:
-    """Decoded random codes in a grid.
-
-    Draw it with :meth:`from_estimator`.
+class SamplesDisplay(GridDisplay):
+    """Decoded random codes in a grid. Draw it with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -22,28 +19,22 @@ class SamplesDisplay:
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        The axes; the cell in line i and column j has its centre at x=j, y=i.
-    figure_ : matplotlib Figure
-        The figure.
-    im_ : matplotlib AxesImage or None
-        All images; None if rows are drawn as signals.
-    lines_ : ndarray of matplotlib Line2D of shape (n_lines, n_columns) or None
-        The signals; None if rows are drawn as images.
+    ax_, figure_ : matplotlib Axes and Figure
+        Where it is drawn; the cell in line i and column j has its centre at x=j, y=i.
+    im_, lines_ : matplotlib AxesImage and ndarray of Line2D of shape (n_lines, n_columns)
+        All images, and all signals; the one that is not drawn is None.
 
     Examples
     --------
     >>> from skvqdraw import load_pretrained
     >>> from skvqdraw.plot import SamplesDisplay
     >>> vq = load_pretrained("mnist-60bit")
-    >>> display = SamplesDisplay.from_estimator(vq, image_shape=(28, 28), random_state=0)
-    >>> display.samples.shape
+    >>> SamplesDisplay.from_estimator(vq, image_shape=(28, 28), random_state=0).samples.shape
     (25, 784)
     """
 
     def __init__(self, samples, *, image_shape=None):
-        self.samples = samples
-        self.image_shape = image_shape
+        self.samples, self.image_shape = samples, image_shape
 
     @classmethod
     def from_estimator(
@@ -67,37 +58,18 @@ class SamplesDisplay:
         n_samples : int, default=25
             Number of codes, 10 to 400.
         image_shape : tuple of int or None, default=None
-            (H, W) or (H, W, 3) to draw rows as images, channels last; None to draw them as
-            signals.
+            As in the constructor.
         random_state : int, RandomState instance or None, default=None
             The seed belongs to the call: the same int gives the same codes.
-        n_columns : int or None, default=None
-            Columns of the grid; None makes it about square.
-        vmin, vmax : float or None, default=None
-            Values that are drawn white and black, or as the darkest and the brightest colour, or
-            at the lower and the upper edge of a signal's cell. None takes the extremes of the
-            samples; of images those of the middle 98 % of the values, and 0 for a lower one near
-            it, as decoded pixels overshoot the range of those that were trained on. Give that range
-            where it is known.
-        ax : matplotlib Axes or None, default=None
-            Axes to draw on; None makes a figure, 15 cm wide if there are many columns.
+        n_columns, vmin, vmax, ax : int, float, float and matplotlib Axes, default=None
+            As :meth:`plot` takes them.
 
         Returns
         -------
         display : SamplesDisplay
             The display, drawn.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        TypeError
-            If `estimator` does not make codes.
-        ValueError
-            If `image_shape` does not fit the estimator.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        check_code_estimator(estimator, "sample_codes", "decode")
+        cls._check(estimator, "sample_codes", "decode")
         image_shape = check_image_shape(image_shape, estimator.n_features_in_)
         codes = estimator.sample_codes(n_samples, random_state=random_state)
         display = cls(estimator.decode(codes), image_shape=image_shape)
@@ -112,42 +84,29 @@ class SamplesDisplay:
             Columns of the grid; None makes it about square.
         vmin, vmax : float or None, default=None
             Values that are drawn white and black, or as the darkest and the brightest colour, or
-            at the lower and the upper edge of a signal's cell. None takes them from the samples,
-            see :meth:`from_estimator`.
+            at the lower and the upper edge of a signal's cell. None takes the extremes of the
+            samples; of images those of the middle 98 % of the values, and 0 for a lower one near
+            it, as decoded pixels overshoot the range of those that were trained on. Give that range
+            where it is known.
         ax : matplotlib Axes or None, default=None
-            Axes to draw on; None makes a figure.
+            Axes to draw on; None makes a figure, 15 cm wide if there are many columns.
 
         Returns
         -------
         display : SamplesDisplay
             The display itself.
         """
-        n_samples, n_features = self.samples.shape
-        if n_columns is None:
-            n_columns = int(np.ceil(np.sqrt(n_samples)))
+        n_samples = len(self.samples)
+        n_columns = int(np.ceil(np.sqrt(n_samples))) if n_columns is None else n_columns
         if not isinstance(n_columns, Integral) or n_columns < 1:
             raise ValueError(
                 f"n_columns must be an integer of at least 1 or None; got {n_columns!r}. None "
                 "makes the grid about square."
             )
-        n_rows = -(-n_samples // n_columns)
-        ax = cell_axes(f"{type(self).__name__}.plot", ax, (n_rows, n_columns), self.image_shape)
-        cells = np.full((n_rows * n_columns, n_features), np.nan)
-        cells[:n_samples] = self.samples
-        shown = _range_of_pixels(self.samples) if self.image_shape else self.samples
-        vmin, vmax = drawn_range(vmin, vmax, shown)
-        self.im_, self.lines_ = draw_cells(
-            ax,
-            cells.reshape(n_rows, n_columns, n_features),
-            self.image_shape,
-            vmin=vmin,
-            vmax=vmax,
-        )
-        self.ax_, self.figure_ = ax, ax.figure
+        cells = fill_grid(self.samples, -(-n_samples // n_columns), n_columns)
+        shown = self.samples
+        if self.image_shape:  # guess the range of the pixels that were trained on
+            low, high = np.percentile(self.samples, [1, 99])
+            shown = np.array([0 if abs(low) < high / 4 else low, high])
+        self._draw_cells(cells, shown, vmin, vmax, ax)
         return self
-
-
-def _range_of_pixels(samples):
-    """Guess the range of the pixels that were trained on: decoded ones overshoot it a little."""
-    low, high = np.percentile(samples, [1, 99])
-    return np.array([0 if abs(low) < high / 4 else low, high])
