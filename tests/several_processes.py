@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from conftest import make_estimator
+from moving_means import MovingMeans
+from sklearn.datasets import load_digits
 from torch import distributed
 
 from skvqdraw.datasets import load_digits_images
@@ -124,6 +126,7 @@ FITS = {  # name: parameters, rows, arguments of fit
     "gradients cut": ({"gradient_decay": 1.0, "gradient_checkpointing": True}, 200, {}),
     "convolutions": ({"refiner": ConvRefiner((8, 8), n_channels=8), "max_steps": 5}, 200, {}),
     "weighted": ({}, 200, WEIGHTED),
+    "log loss": ({"loss": "log_loss", "max_steps": 5, "round_beam_size": 1}, 200, WEIGHTED),
     "unlike processors": ({"refiner": UnlikeRefiner()}, 200, {}),
     "early stopping": (
         {
@@ -190,6 +193,13 @@ def gradient():
             if parameter.grad is not None:
                 results[kind][name] = parameter.grad.numpy()
     return results
+
+
+def sums():
+    """A training that sums over processes what is no gradient, and changes buffers by it."""
+    digits = load_digits()
+    means = MovingMeans(early_stopping=True).fit(digits.data[:99].astype(int), digits.target[:99])
+    return {"network": network_arrays(means.network_), "loss_curve": means.loss_curve_}
 
 
 def no_seed():
@@ -284,6 +294,7 @@ def cases(folder):
     for case in (
         going_on,
         gradient,
+        sums,
         no_seed,
         time_budget,
         talk,

@@ -156,6 +156,16 @@ def test_sums_of_gradients_are_the_gradient_of_the_batch(results):
     assert all(own[kind].keys() == whole.keys() for own in (first, second) for kind in own)
 
 
+def test_sums_that_are_no_gradients_are_those_of_all(results):
+    one, other = of_both(results, "sums")
+    expected = several_processes.sums()
+    for name, array in expected["network"].items():
+        np.testing.assert_array_equal(one["network"][name], other["network"][name])
+        np.testing.assert_allclose(one["network"][name], array, atol=1e-4)
+    assert one["loss_curve"] == other["loss_curve"]
+    assert len(one["loss_curve"]) == len(expected["loss_curve"])
+
+
 def test_process_0_draws_the_seed(results):
     for one, other in zip(*of_both(results, "no_seed"), strict=True):
         assert_same(one, other)

@@ -31,6 +31,7 @@ def test_page(path, tmp_path, monkeypatch):
         pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(path.parent)  # a page may come with a file
+    monkeypatch.syspath_prepend(ROOT / "tests" / "extensions")
     namespace = {"__name__": "__main__"}
     for block in blocks_of(path):
         exec(compile(block, str(path), "exec"), namespace)
