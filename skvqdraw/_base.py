@@ -159,9 +159,15 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         return X
 
     def _decoder(self):
-        """Return what decoding depends on: specifications, and arrays; all that was learned."""
-        arrays = {name: a for name, a in vars(self).items() if name.endswith("_")}
-        return {}, {name: a for name, a in arrays.items() if isinstance(a, np.ndarray)}
+        """Return what decoding depends on: specifications, and arrays; those that were learned."""
+        specs, arrays = {}, {}
+        for name in self._learned.keys() - CodeTransformer._learned.keys():
+            kind = self._learned[name]
+            if kind.decodes and kind.in_text:
+                specs[name] = getattr(self, name)
+            elif kind.decodes:
+                arrays |= kind._take_apart(name, self)[1]
+        return specs, arrays
 
     def _reconstructions(self, X):
         """Yield (slice, reconstructed rows) of valid rows; a subclass may know a shorter way."""

@@ -161,8 +161,8 @@ def pack_codes(codes, n_options):
     n_bits = _bits_per_stage(n_options)
     codes = check_codes(codes, n_options)
     shifts = np.arange(n_bits - 1, -1, -1, dtype=codes.dtype)
-    bits_NSb = (codes[:, :, None] >> shifts) & codes.dtype.type(1)
-    return np.packbits(bits_NSb.reshape(len(codes), -1).astype(bool), axis=1)
+    bits = (codes[:, :, None] >> shifts) & codes.dtype.type(1)
+    return np.packbits(bits.reshape(len(codes), -1).astype(bool), axis=1)
 
 
 def unpack_codes(packed, n_stages, n_options):
@@ -211,11 +211,11 @@ def unpack_codes(packed, n_stages, n_options):
             f"packed must be a uint8 array of shape (n_samples, {n_bytes}) for {n_stages} stages "
             f"of {n_options} options; got shape {packed.shape}, dtype {packed.dtype}."
         )
-    bits_NSb = np.unpackbits(packed, axis=1, count=n_stages * n_bits).reshape(
+    bits = np.unpackbits(packed, axis=1, count=n_stages * n_bits).reshape(
         len(packed), n_stages, n_bits
     )
     place_values = 1 << np.arange(n_bits - 1, -1, -1, dtype=np.uint64)
-    return check_codes((bits_NSb * place_values).sum(axis=2, dtype=np.uint64), n_options)
+    return check_codes((bits * place_values).sum(axis=2, dtype=np.uint64), n_options)
 
 
 def option_counts(codes, n_options):

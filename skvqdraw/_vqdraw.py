@@ -308,7 +308,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
             "n_stages": (n_stages, self.n_stages == n_stages),
             "n_options": (n_options, self.n_options == n_options),
             "refiner": (self.refiner_, same_specs(task.refiner, self.refiner_)),
-            "loss": (self.loss_, same_specs(task.loss, self.loss_)),
+            "loss": (self.loss_, same_specs(task.criterion, self.loss_)),
         }
         for name, (fitted, same) in fitted_and_same.items():
             if not same:
@@ -403,12 +403,12 @@ class _Drawing(Task):
         self.estimator = estimator
         auto = estimator.refiner == "auto"
         self.refiner = MLPRefiner() if auto else clone(estimator.refiner)
-        self.loss = losses.find(estimator.loss)
+        self.criterion = losses.find(estimator.loss)
         self.preparation = None
 
     @property
     def unit(self):
-        return float(self.loss.unit(self.preparation.scale))
+        return float(self.criterion.unit(self.preparation.scale))
 
     def _is_ours(self):
         return comes_with_package(type(self.refiner))
@@ -416,12 +416,12 @@ class _Drawing(Task):
     def build(self):
         estimator, n_features = self.estimator, self.estimator.n_features_in_
         shape = estimator.n_stages, estimator.n_options
-        network = built(self.refiner, self.loss, n_features, *shape)
-        check_network(network, self.refiner, self.loss, n_features, estimator.n_options)
+        network = built(self.refiner, self.criterion, n_features, *shape)
+        check_network(network, self.refiner, self.criterion, n_features, estimator.n_options)
         return network
 
     def learn(self, X, y, rows, sample_weight, rng):
-        mean_D, scale = self.loss.mean_and_scale(X, sample_weight)
+        mean_D, scale = self.criterion.mean_and_scale(X, sample_weight)
         self.load_arrays({"mean": mean_D, "scale": scale or self._scale_of_constant_data(mean_D)})
         start_from_table = hook(self.network, "start_from_table")
         if start_from_table is not None:
@@ -452,7 +452,9 @@ class _Drawing(Task):
 
     def load_arrays(self, arrays):
         order = hook(self.network, "feature_order")
-        self.preparation = Preparation(self.loss, arrays["mean"], float(arrays["scale"]), order)
+        self.preparation = Preparation(
+            self.criterion, arrays["mean"], float(arrays["scale"]), order
+        )
 
     def prepare(self, X, y):
         return (self.preparation.forward(X),)
@@ -522,7 +524,7 @@ class _Drawing(Task):
         return {
             "mean_": self.preparation.mean_D,
             "scale_": self.preparation.scale,
-            "loss_": self.loss,
+            "loss_": self.criterion,
             "refiner_": self.refiner,
             "code_usage_": self.code_usage,
         }

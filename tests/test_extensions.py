@@ -80,4 +80,5 @@ def test_fit_encode_decode_sample_save_and_load(name, X, tmp_path):
     np.testing.assert_array_equal(same.encode(X), codes)
     np.testing.assert_array_equal(same.decode(codes), estimator.decode(codes))
     assert same.fingerprint() == estimator.fingerprint()
+    assert clone(estimator).set_params(random_state=1).fit(X).fingerprint() != same.fingerprint()
     assert same.score(X) == estimator.score(X)

@@ -45,7 +45,7 @@ _DTYPES = {name: np.dtype(dtype) for name, dtype in _DTYPES.items()}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 # What a header says of an array; `start` and `stop` count from the end of the header.
-Place = namedtuple("Place", "dtype shape start stop")
+Entry = namedtuple("Entry", "dtype shape start stop")
 
 
 def pack(arrays, text, key=MODEL, max_header=MAX_HEADER):
@@ -58,10 +58,10 @@ def pack(arrays, text, key=MODEL, max_header=MAX_HEADER):
 
 def unpack(file, n_bytes, key=MODEL, max_header=MAX_HEADER):
     """Return the dict and the arrays of a file of `n_bytes`, if its hash is right."""
-    header, text, places = read_header(file, n_bytes, key, max_header)
+    header, text, entries = read_header(file, n_bytes, key, max_header)
     text = parse_json(text)
     digest = text.pop("sha256", None) if isinstance(text, dict) else None
-    return text, read_arrays(file, header, digest, places)
+    return text, read_arrays(file, header, digest, entries)
 
 
 def digest_of(text, arrays):
@@ -129,21 +129,21 @@ def read_header(file, n_bytes, key=MODEL, max_header=MAX_HEADER):
         raise FormatError(f"its header has no text {key!r}: something else wrote it")
     if len(metadata) > 1:
         raise FormatError(f"its metadata must be {key!r} alone")
-    places = {name: _place(name, said, n_bytes) for name, said in header.items()}
-    places = dict(sorted(places.items(), key=lambda item: item[1][2:]))
+    entries = {name: _entry(name, info, n_bytes) for name, info in header.items()}
+    entries = dict(sorted(entries.items(), key=lambda item: item[1][2:]))
     position = 0
-    for name, place in places.items():
-        if place.start != position:
-            raise FormatError(f"{name!r} must start at byte {position}, not {place.start}")
-        position = place.stop
+    for name, entry in entries.items():
+        if entry.start != position:
+            raise FormatError(f"{name!r} must start at byte {position}, not {entry.start}")
+        position = entry.stop
     if position != n_bytes - n_header:
         raise FormatError(
             f"its arrays take {position} bytes, and it has {n_bytes - n_header} for them"
         )
-    return length + data, metadata[key], places
+    return length + data, metadata[key], entries
 
 
-def read_arrays(file, header, digest, places):
+def read_arrays(file, header, digest, entries):
     """Return the arrays of a file of which the header has been read, if its hash is right."""
     if (
         not isinstance(digest, str)
@@ -153,27 +153,27 @@ def read_arrays(file, header, digest, places):
         raise FormatError(f"sha256 must be 64 hexadecimal digits found only here; got {digest!r}")
     hashed = hashlib.sha256(header.replace(digest.encode(), _NO_HASH.encode()))
     arrays = {}
-    for name, place in places.items():
-        arrays[name], raw = read_array(file, name, place)
+    for name, entry in entries.items():
+        arrays[name], raw = read_array(file, name, entry)
         hashed.update(raw)
     if hashed.hexdigest() != digest:
         raise FormatError("it has changed since it was written: its SHA-256 is another")
     return arrays
 
 
-def read_array(file, name, place):
+def read_array(file, name, entry):
     """Return the array that begins where the file is, and its bytes as they are there."""
     # Bytes that are no truth value would make a boolean that is neither true nor false.
-    stored = np.uint8 if place.dtype == bool else place.dtype
-    array = np.empty(place.shape, stored)
+    stored = np.uint8 if entry.dtype == bool else entry.dtype
+    array = np.empty(entry.shape, stored)
     raw = array.reshape(-1).view(np.uint8)
     if file.readinto(raw) != raw.size:
         raise FormatError(f"it ends within {name!r}")
-    if place.dtype == bool:
+    if entry.dtype == bool:
         if array.max(initial=0) > 1:
             raise FormatError(f"{name!r} must hold truth values, bytes 0 and 1")
         return array.view(bool), raw
-    return array.astype(place.dtype.newbyteorder("="), copy=False), raw
+    return array.astype(entry.dtype.newbyteorder("="), copy=False), raw
 
 
 def parse_json(text):
@@ -198,11 +198,11 @@ def _sha256(*pieces):
     return digest.hexdigest()
 
 
-def _place(name, said, n_bytes):
+def _entry(name, info, n_bytes):
     """Return what the header says of one array, checked."""
-    if not isinstance(said, dict) or said.keys() != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(info, dict) or info.keys() != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"{name!r} must have dtype, shape and data_offsets, and no more")
-    dtype, shape, offsets = said["dtype"], said["shape"], said["data_offsets"]
+    dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise FormatError(f"the dtype of {name!r} must be one of {', '.join(_DTYPES)}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
@@ -219,7 +219,7 @@ def _place(name, said, n_bytes):
     size = math.prod(shape) * itemsize
     if len(offsets) != 2 or offsets[1] - offsets[0] != size:
         raise FormatError(f"data_offsets of {name!r} must be {size} bytes apart, for its shape")
-    return Place(_DTYPES[dtype], tuple(shape), *offsets)
+    return Entry(_DTYPES[dtype], tuple(shape), *offsets)
 
 
 def _distinct(pairs):

@@ -23,7 +23,7 @@ class Reading:
 
     estimator: object
     fitted: dict
-    places: dict
+    entries: dict
     specs: dict
     sizes: dict
 
@@ -33,6 +33,8 @@ class Learned:
 
     in_text = False
     """Whether there is a part of the text; None if there may be."""
+    decodes = False
+    """Whether `decode` is taken to depend on it, if the estimator does not say otherwise."""
     rank = 0
     """When it is read. Those of 1 are checked against others. Those of 2 take much more memory than
     their bytes: they are made when little can be refused any more."""
@@ -98,7 +100,7 @@ class Spec(Learned):
         Their names.
     """
 
-    in_text = True
+    in_text, decodes = True, True
 
     def __init__(self, *methods):
         self.methods = methods
@@ -134,6 +136,8 @@ class Array(Learned):
         The least and the largest size of some axes.
     """
 
+    decodes = True
+
     def __init__(self, axes, *dtypes, within=None, sizes=None):
         self.axes, self.dtypes, self.within, self.sizes = axes, dtypes, within, sizes or {}
 
@@ -141,9 +145,9 @@ class Array(Learned):
         return None, {name: getattr(estimator, name)}
 
     def _check(self, name, reading):
-        if name not in reading.places:
+        if name not in reading.entries:
             raise FormatError(f"{name} is missing")
-        dtype, shape = reading.places[name][:2]
+        dtype, shape = reading.entries[name][:2]
         allowed = [getattr(vars(reading.estimator).get(d), "dtype", d) for d in self.dtypes]
         if dtype.name not in map(str, allowed):
             allowed = " or ".join(map(str, allowed))
@@ -191,9 +195,9 @@ class Records(Learned):
             raise FormatError(f"{name} must be different keys, step being one; it is {keys!r}")
         n_records = None
         for part, dtype in ((name, "float64"), (f"{name}.known", "uint8")):
-            if part not in reading.places:
+            if part not in reading.entries:
                 raise FormatError(f"{part} is missing")
-            found, shape = reading.places[part][:2]
+            found, shape = reading.entries[part][:2]
             n_records = shape[0] if n_records is None and shape else n_records
             if found != dtype or shape != (n_records, len(keys)):
                 raise FormatError(f"{part} must be {dtype} of {len(keys)} columns; it is {shape}")
@@ -229,9 +233,9 @@ class Names(Learned):
         return None, {name: np.frombuffer("\0".join(names).encode(), dtype=np.uint8)}
 
     def _check(self, name, reading):
-        if name not in reading.places:
+        if name not in reading.entries:
             return []
-        dtype, shape = reading.places[name][:2]
+        dtype, shape = reading.entries[name][:2]
         if dtype != np.uint8 or len(shape) != 1:
             raise FormatError(f"{name} must be uint8 of one axis; it is {dtype.name} {shape}")
         return [name]

@@ -77,7 +77,7 @@ def load(path, allow):
         with open_regular(path) as file:
             n_bytes = os.fstat(file.fileno()).st_size
             header, digest, reading = _check_header(file, n_bytes, classes)
-            arrays = read_arrays(file, header, digest, reading.places)
+            arrays = read_arrays(file, header, digest, reading.entries)
         _check_numbers(reading, arrays)
         for name, kind in _learned_of(reading):
             kind._put_together(name, reading, arrays)
@@ -91,19 +91,19 @@ def load(path, allow):
 
 def _check_header(file, n_bytes, classes):
     """Return the header, its hash, and what a file says before its arrays, checked."""
-    header, text, places = read_header(file, n_bytes)
+    header, text, entries = read_header(file, n_bytes)
     text = _check_text(parse_json(text), classes)
     specs = {name: cls for name, cls in classes.items() if not hasattr(cls, "_learned")}
     estimator = make(classes[text["class"]], text["params"], specs)
     if unsaved := text["params"].keys() - estimator._saved_params().keys():
         raise FormatError(f"params must not hold {sorted(unsaved)}")
     sizes = {"D": text["fitted"].get("n_features_in_")}
-    reading = Reading(estimator, text["fitted"], places, specs, sizes)
+    reading = Reading(estimator, text["fitted"], entries, specs, sizes)
     found, wanted = text["fitted"].keys(), {n for n, kind in _learned_of(reading) if kind.in_text}
     may_be = {name for name, kind in _learned_of(reading) if kind.in_text is None}
     check_keys("fitted", text["fitted"], wanted | (may_be & found))
     known = {name for n, kind in _learned_of(reading) for name in kind._check(n, reading)}
-    if unknown := places.keys() - known:
+    if unknown := entries.keys() - known:
         raise FormatError(f"it has unknown arrays: {sorted(unknown)}")
     estimator._check_learned()
     return header, text["sha256"], reading

@@ -47,7 +47,7 @@ class Network(Learned):
         The learned specification that builds it, if it is not the estimator itself.
     """
 
-    rank = 1
+    decodes, rank = True, 1
 
     def __init__(self, built_by=None):
         self.built_by = built_by
@@ -57,7 +57,7 @@ class Network(Learned):
         return None, {f"{_prefix(name)}{key}": array for key, array in arrays.items()}
 
     def _check(self, name, reading):
-        found = _of_network(name, reading.places)
+        found = _of_network(name, reading.entries)
         if self._is_ours(reading.estimator):  # of which one can be built without memory
             with torch.device("meta"), Building(), _Counted(len(found)):
                 self._compare(name, self._built(reading.estimator), found)
@@ -70,7 +70,7 @@ class Network(Learned):
     def _put_together(self, name, reading, arrays):
         with from_seed(0, self._is_ours(reading.estimator)):
             network = self._built(reading.estimator)
-        self._compare(name, network, _of_network(name, reading.places))
+        self._compare(name, network, _of_network(name, reading.entries))
         own = _of_network(name, arrays)
         load_network_arrays(network, {key.partition(".")[2]: own[key] for key in own})
         setattr(reading.estimator, name, network.eval())
@@ -97,13 +97,13 @@ class Network(Learned):
             reason = str(error).partition("\n")[0]  # PyTorch adds its own stack
             raise FormatError(f"{self.built_by} cannot build a network: {reason}") from error
 
-    def _compare(self, name, network, places):
+    def _compare(self, name, network, entries):
         """Refuse arrays that are not those of the network."""
         wanted = {
             f"{_prefix(name)}{key}": (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
             for key, tensor in network.state_dict().items()
         }
-        found = {key: (place.dtype.name, place.shape) for key, place in places.items()}
+        found = {key: (entry.dtype.name, entry.shape) for key, entry in entries.items()}
         for key in wanted | found:
             if wanted.get(key) != found.get(key):
                 raise FormatError(

@@ -1,6 +1,7 @@
 """From rows of X to what a network sees, and back.
 
-Axes: N rows, K options, D features, P parameters of all features of a row.
+Axes: N rows, K options, D features, P parameters of all features of a row, Q
+parameters of a feature.
 """
 
 import numpy as np
@@ -58,10 +59,10 @@ class Preparation:
         """A tensor of the network's as parameters in X's own units."""
         params_NP = x_NP.cpu().numpy().astype(np.float64)
         if self.feature_order is not None:
-            ordered_NDn = params_NP.reshape(len(params_NP), len(self.feature_order), -1)
-            params_NDn = np.empty_like(ordered_NDn)
-            params_NDn[:, self.feature_order] = ordered_NDn
-            params_NP = params_NDn.reshape(params_NP.shape)
+            ordered_NDQ = params_NP.reshape(len(params_NP), len(self.feature_order), -1)
+            params_NDQ = np.empty_like(ordered_NDQ)
+            params_NDQ[:, self.feature_order] = ordered_NDQ
+            params_NP = params_NDQ.reshape(params_NP.shape)
         params_NP *= self.scale
         params_NP += self.start_P
         return params_NP.astype(self.mean_D.dtype)
@@ -82,8 +83,8 @@ class Preparation:
         """Return features, or their parameters, in the order in which the network wants them."""
         if self.feature_order is None:
             return rows_NP
-        rows_NDn = rows_NP.reshape(len(rows_NP), len(self.feature_order), -1)
-        return rows_NDn[:, self.feature_order].reshape(rows_NP.shape)
+        rows_NDQ = rows_NP.reshape(len(rows_NP), len(self.feature_order), -1)
+        return rows_NDQ[:, self.feature_order].reshape(rows_NP.shape)
 
 
 class _FromStart:

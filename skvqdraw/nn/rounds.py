@@ -123,13 +123,13 @@ class _Beam:
         Parents are numbered from 0 within a sample. If one is kept, ties go to the lowest.
         """
         K = loss_NBK.shape[2]
-        loss_Nc = loss_NBK.flatten(1)
-        n_kept = min(n_kept, loss_Nc.shape[1])
+        flat_loss = loss_NBK.flatten(1)
+        n_kept = min(n_kept, flat_loss.shape[1])
         if n_kept == 1:
-            best_NB = loss_Nc.argmin(1, keepdim=True)
-            kept_NB = loss_Nc.gather(1, best_NB)
+            best_NB = flat_loss.argmin(1, keepdim=True)
+            kept_NB = flat_loss.gather(1, best_NB)
         else:
-            kept_NB, best_NB = loss_Nc.topk(n_kept, largest=False)
+            kept_NB, best_NB = flat_loss.topk(n_kept, largest=False)
         parents_NB, options_NB = best_NB // K, best_NB % K
         self.rows_NB = self.rows_NB.gather(1, parents_NB)
         codes_NBT = pick(self.codes_NBT, parents_NB)
@@ -137,9 +137,9 @@ class _Beam:
         return kept_NB, parents_NB, options_NB
 
 
-def pick(values_NBx, parents_NC):
+def pick(values, parents_NC):
     """Return for each sample the values of some of its hypotheses, (N, C, x)."""
-    return values_NBx.gather(1, parents_NC[:, :, None].expand(-1, -1, values_NBx.shape[2]))
+    return values.gather(1, parents_NC[:, :, None].expand(-1, -1, values.shape[2]))
 
 
 class DenseRound(Round):
@@ -440,9 +440,9 @@ def _squared_error_grid(rr_N, q_NR, gram_NRR, mixed_NR, mixing_KR):
     if mixed_NR is not None:
         rr_N, q_NR = _after(rr_N, q_NR, gram_NRR, mixed_NR)
     squares_KRR = mixing_KR[:, :, None] * mixing_KR[:, None]
-    left_Nm = torch.cat([gram_NRR.flatten(1), q_NR], 1)
-    right_Km = torch.cat([squares_KRR.flatten(1), -2 * mixing_KR], 1)
-    return torch.addmm(rr_N[:, None], left_Nm, right_Km.T)
+    left = torch.cat([gram_NRR.flatten(1), q_NR], 1)
+    right = torch.cat([squares_KRR.flatten(1), -2 * mixing_KR], 1)
+    return torch.addmm(rr_N[:, None], left, right.T)
 
 
 def _search_mixtures(beam, rr_NB, q_NBR, gram_URR, bases_NB, mixing_TKR, beam_size, n_best):

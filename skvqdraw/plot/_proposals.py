@@ -103,8 +103,8 @@ class ProposalsDisplay(GridDisplay):
         before = estimator.decode(codes[:, :stage])[0]
         proposals = estimator.proposals(codes[:, :stage])[0]
         errors = np.square(proposals.astype(np.float64) - original).mean(axis=1)
-        place = {"chosen": int(codes[0, stage]), "stage": stage}
-        display = cls(original, before, proposals, errors=errors, **place, image_shape=image_shape)
+        told = {"chosen": int(codes[0, stage]), "stage": stage}
+        display = cls(original, before, proposals, errors=errors, **told, image_shape=image_shape)
         return display.plot(vmin=vmin, vmax=vmax, ax=ax)
 
     def _draw(self, vmin, vmax, ax):

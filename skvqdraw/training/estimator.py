@@ -116,7 +116,7 @@ class TrainedMixin:
         """
         plan = Plan.of(self)
         resume = getattr(self, "warm_start", False) and hasattr(self, "network_")
-        self._train(X, y, sample_weight, plan, resume=resume)
+        self._fit(X, y, sample_weight, plan, resume=resume)
         return self
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -150,10 +150,10 @@ class TrainedMixin:
         """
         one_pass = {"one_pass": True, "schedule": constant, "n_records": 1}
         plan = Plan.of(self, **one_pass, checkpoint=None, early_stopping=False)
-        self._train(X, y, sample_weight, plan, resume=hasattr(self, "network_"))
+        self._fit(X, y, sample_weight, plan, resume=hasattr(self, "network_"))
         return self
 
-    def _train(self, X, y, sample_weight, plan, *, resume):
+    def _fit(self, X, y, sample_weight, plan, *, resume):
         """Train by a plan, and learn all that was learned: all of it or nothing."""
         started = time.perf_counter()
         device = resolve_device(plan.device)

@@ -73,7 +73,7 @@ class Fit:
                     self._begin(memory)
                 else:
                     self._resume(*snapshot)
-            finished = self._train(checkpoint)
+            finished = self._train_steps(checkpoint)
             n_judged = min(_JUDGED_ROWS, len(self.rows))
             judged = self.rows[np.linspace(0, len(self.rows) - 1, n_judged).astype(int)]
             if problem := self.task.finish(self.X, self.y, judged, self.processes):
@@ -190,7 +190,7 @@ class Fit:
             arrays |= {f"{group}.{name}": array for name, array in members.items()}
         return values, arrays
 
-    def _train(self, checkpoint):
+    def _train_steps(self, checkpoint):
         """Train, and return whether it was not the user who ended it."""
         plan, state, processes = self.plan, self.state, self.processes
         if plan.one_pass:

@@ -109,6 +109,6 @@ def _progress(state, plan, seconds):
 
 def _read(state, task):
     """Return what the sums since the last record say, and forget them. Waits for the device."""
-    said = task.record(state.totals, state.n_steps)
+    record = task.record(state.totals, state.n_steps)
     state.totals, state.n_steps = task.sums(), 0
-    return said
+    return record
