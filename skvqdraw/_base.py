@@ -61,6 +61,10 @@ def _told_apart(spec):
     return [type(spec).__name__, {name: to_json(name, value) for name, value in params.items()}]
 
 
+# What a class declares beside what its bases do.
+_MERGED = ("_learned", "_parameter_constraints")
+
+
 class Storable(BaseEstimator):
     """Base class of estimators that can be saved and pickled, by what they declare."""
 
@@ -69,10 +73,13 @@ class Storable(BaseEstimator):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        learned = {}
-        for base in reversed(cls.__mro__):
-            learned |= vars(base).get("_learned", {})
-        cls._learned = dict(sorted(learned.items(), key=lambda item: item[1].rank))
+        cls._declared = {name: vars(cls).get(name, {}) for name in _MERGED}
+        for name in _MERGED:
+            merged = {}
+            for base in reversed(cls.__mro__):
+                merged |= vars(base).get("_declared", vars(base)).get(name, {})
+            setattr(cls, name, merged)
+        cls._learned = dict(sorted(cls._learned.items(), key=lambda item: item[1].rank))
 
     def _saved_params(self):
         """Return the parameters that a file holds."""
@@ -167,6 +174,9 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
                 specs[name] = getattr(self, name)
             elif kind.decodes:
                 arrays |= kind._take_apart(name, self)[1]
+        for name in vars(self).keys() - self._learned.keys():
+            if name.endswith("_") and isinstance(getattr(self, name), np.ndarray):
+                arrays[name] = getattr(self, name)
         return specs, arrays
 
     def _reconstructions(self, X):

@@ -130,7 +130,6 @@ class ClusterBoosting(CodeTransformer):
     """
 
     _parameter_constraints: dict = {
-        **CodeTransformer._parameter_constraints,
         "n_stages": [Interval(Integral, 1, None, closed="left")],
         "n_options": [Interval(Integral, 2, None, closed="left")],
         "loss": [StrOptions(set(losses.NAMES))],

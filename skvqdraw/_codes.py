@@ -220,7 +220,7 @@ def unpack_codes(packed, n_stages, n_options):
 
 def option_counts(codes, n_options):
     """Return how many rows use each option, (S, K)."""
-    n_stages = codes.shape[1]
+    n_stages, n_options = codes.shape[1], int(n_options)
     cells = codes + n_options * np.arange(n_stages)
     counts = np.bincount(cells.ravel(), minlength=n_stages * n_options)
     return counts.reshape(n_stages, n_options)

@@ -45,16 +45,14 @@ def validate_params(estimator, *names):
 
 
 def same_specs(one, other):
-    """Whether two specifications are of one class and have the same parameters."""
-    if type(one) is not type(other):
-        return False
-    params, others = one.get_params(), other.get_params()  # those of nested ones among them
-    return params.keys() == others.keys() and all(
-        type(params[name]) is type(others[name])
-        if isinstance(params[name], BaseEstimator)
-        else np.array_equal(params[name], others[name])
-        for name in params
-    )
+    """Whether two specifications are of one class and have the same parameters; or two of these."""
+    if isinstance(one, BaseEstimator):
+        return type(one) is type(other) and same_specs(
+            [*one.get_params(deep=False).values()], [*other.get_params(deep=False).values()]
+        )
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same_specs, one, other))
+    return one is other or bool(np.array_equal(one, other))
 
 
 def dense_output_wanted(estimator):

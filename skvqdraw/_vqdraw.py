@@ -176,8 +176,6 @@ class VQDRAW(TrainedMixin, CodeTransformer):
     """
 
     _parameter_constraints: dict = {
-        **CodeTransformer._parameter_constraints,
-        **TrainedMixin._parameter_constraints,
         "n_stages": [Interval(Integral, 1, None, closed="left")],
         "n_options": [Interval(Integral, 2, None, closed="left")],
         "loss": [StrOptions(set(losses.NAMES)), HasMethods(["grid", "get_params"])],
@@ -501,7 +499,7 @@ class _Drawing(Task):
             objective.grid(x_NP[:, None], target_ND)[:, 0].cpu().numpy()
             for _, target_ND, _, x_NP in self._encoded(X, rows)
         ]
-        return np.concatenate(errors, dtype=np.float64) * self.unit
+        return np.concatenate(errors)
 
     def finish(self, X, y, rows, processes):
         S, K = self.estimator.n_stages, self.estimator.n_options

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -284,6 +285,21 @@ def test_out_of_memory(X, path, crash, device):
         vq.set_params(gradient_accumulation=2).fit(X)
     assert _load(path)[0]["values"]["step"] == 3
     assert vq.set_params(gradient_checkpointing=True).fit(X).n_steps_ == 30
+
+
+def test_an_error_of_memory_holds_on_to_no_tensor_of_the_step(X, monkeypatch):
+    """Whoever fits again where it was caught needs the memory."""
+    tensors = []
+
+    def fail(*arguments):
+        tensor = torch.zeros(1000)
+        tensors.append(weakref.ref(tensor))
+        raise MemoryError
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", fail)
+    with pytest.raises(MemoryError) as raised:
+        make_estimator(device="cpu").fit(X)
+    assert tensors[0]() is None, raised
 
 
 def test_out_of_memory_where_there_is_little_left_to_set(X, crash):

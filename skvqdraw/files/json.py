@@ -81,7 +81,10 @@ def make(cls, params, specs, depth=0):
 
     One that is not among them is younger than the file: its default is what older versions did.
     """
-    known = inspect.signature(cls).parameters
+    try:
+        known = inspect.signature(cls).parameters
+    except ValueError as error:  # of what is built into Python
+        raise FormatError(f"{cls.__name__} cannot be made: {error}") from error
     if not params.keys() <= known.keys():
         raise FormatError(
             f"{cls.__name__} has no parameters {sorted(params.keys() - known.keys())}; install the "
@@ -101,9 +104,9 @@ def make(cls, params, specs, depth=0):
 
 def _may_be_object(cls, name):
     """Whether a parameter may hold a specification; validation would print it elsewhere."""
-    constraints = getattr(cls, "_parameter_constraints", {}).get(name)
-    if constraints is None:
-        return not comes_with_package(cls)
+    if not comes_with_package(cls):
+        return True
+    constraints = cls._parameter_constraints.get(name, [])
     return any(isinstance(constraint, HasMethods) for constraint in constraints)
 
 

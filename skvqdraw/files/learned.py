@@ -80,7 +80,7 @@ class Number(Learned):
         self.allowed = allowed
 
     def _take_apart(self, name, estimator):
-        return getattr(estimator, name), {}
+        return to_json(name, getattr(estimator, name)), {}
 
     def _check(self, name, reading):
         value = reading.fitted[name]

@@ -22,7 +22,7 @@ from .._version import __version__
 from ..exceptions import FormatError
 from .atomic import open_regular, write_atomically
 from .container import pack, parse_json, read_arrays, read_header
-from .json import KNOWN, check_keys, make, to_json
+from .json import KNOWN, check_keys, comes_with_package, make, to_json
 from .learned import Reading
 
 _FORMAT_VERSION = 2
@@ -42,7 +42,8 @@ def save(estimator, path):
     """Write a fitted estimator to `path`."""
     cls = type(estimator)
     learned = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
-    if undeclared := learned.keys() - cls._learned.keys():
+    undeclared = learned.keys() - cls._learned.keys() - estimator.get_params(deep=False).keys()
+    if undeclared and not comes_with_package(cls):
         raise TypeError(
             f"{cls.__name__} cannot be saved: its _learned does not declare "
             f"{', '.join(sorted(undeclared))}. Declare it there, or use pickle or joblib."

@@ -1,5 +1,6 @@
 """Networks as named numpy arrays: what pickles, files and copies hold."""
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -41,6 +42,8 @@ def load_network_arrays(network, arrays):
 class Network(Learned):
     """A network, in a file as its arrays ``<name>.<array>``; the estimator's `_network` builds it.
 
+    An estimator may have one.
+
     Parameters
     ----------
     built_by : str or None, default=None
@@ -58,9 +61,9 @@ class Network(Learned):
 
     def _check(self, name, reading):
         found = _of_network(name, reading.entries)
-        if self._is_ours(reading.estimator):  # of which one can be built without memory
-            with torch.device("meta"), Building(), _Counted(len(found)):
-                self._compare(name, self._built(reading.estimator), found)
+        network = self._without_memory(reading.estimator, len(found))
+        if network is not None:
+            self._compare(name, network, found)
         return list(found)
 
     def _check_numbers(self, name, reading, arrays):
@@ -85,8 +88,20 @@ class Network(Learned):
         return network.eval()
 
     def _is_ours(self, estimator):
+        """Whether nobody else has a hand in how the network is built."""
         builder = getattr(estimator, self.built_by) if self.built_by else estimator
-        return comes_with_package(type(estimator)) and comes_with_package(type(builder))
+        return comes_with_package(type(builder)) and comes_with_package(type(estimator)._network)
+
+    def _without_memory(self, estimator, n_arrays):
+        """Return a network on the device "meta", or None where one of others cannot be built."""
+        ours = self._is_ours(estimator)
+        try:
+            with torch.device("meta"), Building(), _Counted(n_arrays if ours else np.inf):
+                return self._built(estimator)
+        except FormatError:
+            if ours:
+                raise
+        return None
 
     def _built(self, estimator):
         try:
@@ -95,7 +110,8 @@ class Network(Learned):
             raise
         except Exception as error:  # the builder may be the user's
             reason = str(error).partition("\n")[0]  # PyTorch adds its own stack
-            raise FormatError(f"{self.built_by} cannot build a network: {reason}") from error
+            builder = self.built_by or type(estimator).__name__
+            raise FormatError(f"{builder} cannot build a network: {reason}") from error
 
     def _compare(self, name, network, entries):
         """Refuse arrays that are not those of the network."""

@@ -23,7 +23,7 @@ def first_options(prepared, rows, n_features, n_options, rng, sample_weight):
     `prepared(rows)` returns rows (N, D) as the network sees them. However many they are, this takes
     no more than 150 MB beside the centres, or 256 bytes for each feature where that is more.
     """
-    n_rows = min(_ROWS, len(rows))
+    n_rows, n_options = min(_ROWS, len(rows)), int(n_options)
     if n_rows * n_features <= _VALUES_HELD and n_rows * n_features * n_options <= _MULTIPLICATIONS:
         rows = _some(rows, n_rows, rng)
         return _cluster(prepared(rows), n_options, rng, sample_weight[rows])

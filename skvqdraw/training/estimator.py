@@ -201,8 +201,9 @@ class TrainedMixin:
 
     def _network_on_device(self):
         """Return the network, on the device that is now set."""
-        validate_params(self, *{"device", "precision"} & self.get_params(deep=False).keys())
-        network, device = self.network_, resolve_device(getattr(self, "device", "auto"))
+        for name in {"device", "precision"} & vars(self).keys():
+            validate_params(self, name)
+        network, device = self.network_, resolve_device(getattr(self, "device", "cpu"))
         # Moving sets all parameters anew, one by one, and other threads may want to use them.
         with _moving, torch.inference_mode(False):
             if next(network.parameters()).device != device:

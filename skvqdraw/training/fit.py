@@ -1,7 +1,6 @@
 """A fit: a training from its start or its checkpoint to its end, apart from the estimator."""
 
 import time
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
@@ -68,12 +67,14 @@ class Fit:
         `memory` is the order of rows and the optimizer of a fit before this one.
         """
         with checkpoint_of(self.plan, identity, self.processes) as (checkpoint, snapshot):
-            with self._enough_memory(in_training=False):
-                if snapshot is None:
-                    self._begin(memory)
-                else:
-                    self._resume(*snapshot)
+            try:
+                self._begin(memory) if snapshot is None else self._resume(*snapshot)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise self._out_of_memory(in_training=False) from error.with_traceback(None)
             finished = self._train_steps(checkpoint)
+            self.task.network.eval()
             n_judged = min(_JUDGED_ROWS, len(self.rows))
             judged = self.rows[np.linspace(0, len(self.rows) - 1, n_judged).astype(int)]
             if problem := self.task.finish(self.X, self.y, judged, self.processes):
@@ -122,7 +123,13 @@ class Fit:
 
     def _build(self, seed):
         with from_seed(seed, self.task._is_ours()):
-            self.task.network = self.task.build()
+            network = self.task.build()
+        if not isinstance(network, torch.nn.Module):
+            raise TypeError(
+                f"{type(self.task).__name__}.build must return a torch.nn.Module; got "
+                f"{type(network).__name__}."
+            )
+        self.task.network = network
 
     def _set_up(self):
         """Make what changes beside the network."""
@@ -221,7 +228,7 @@ class Fit:
         progress = Progress(self._title(), state, plan, quiet=processes.rank > 0)
         finished = True
         try:
-            with processes.listening(), self._enough_memory(in_training=True):
+            with processes.listening():
                 for record in records:
                     self._note(record)
                     progress.show(self.loss_curve[-1])
@@ -230,6 +237,11 @@ class Fit:
         except KeyboardInterrupt:
             finished = False
             self._say_interrupted(checkpoint)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Without the traceback, which holds on to the tensors of the step.
+            raise self._out_of_memory(in_training=True) from error.with_traceback(None)
         finally:
             progress.close()
         self.early_stopping.restore_best()
@@ -253,6 +265,7 @@ class Fit:
         if not np.isfinite(record["loss"]):
             raise self._diverged(f"the loss became {record['loss']}")
         if self.validation_rows is not None:
+            self.task.network.eval()
             record["validation_error"] = self._validation_error()
             self.early_stopping.note(record["validation_error"])
         self.loss_curve.append(record)
@@ -267,31 +280,23 @@ class Fit:
         rows, total = self.processes.share(self.validation_rows), 0.0
         weight = self._unit_weight[rows]
         if len(rows):  # there are none where processes outnumber rows
-            total = np.multiply(self.task.errors(self.X, self.y, rows), weight).sum()
+            errors = np.reshape(self.task.errors(self.X, self.y, rows), len(rows))
+            total = np.multiply(errors, weight).sum()
         total, weight = self.processes.sum([total, weight.sum()])
-        return float(total / weight)
+        return float(total / weight * self.task.unit)
 
-    @contextmanager
-    def _enough_memory(self, *, in_training):
-        """Say what takes less memory, where there is too little."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            # Without the traceback, which holds on to the tensors of the step.
-            raise self._out_of_memory(in_training) from error.with_traceback(None)
-
-    def _out_of_memory(self, in_training):
+    def _out_of_memory(self, *, in_training):
+        """Return an error that says what takes less memory, first what changes nothing else."""
         plan, n_parts = self.plan, self.plan.gradient_accumulation
         batch_size = min(plan.batch_size, len(self.X))
         when, ways = "before the first step", []
         if in_training:
             when = f"after step {self.state.step}"
             ways = list(self.task._ways_to_smaller_steps())
-            if n_parts < batch_size:  # first what changes nothing but the time
+            if n_parts < batch_size and "gradient_accumulation" in plan.params:
                 ways = [f"gradient_accumulation={2 * n_parts} (now {n_parts})", *ways]
-            ways.append(f"batch_size={max(batch_size // 2, 1)} (now {batch_size})")
+            if "batch_size" in plan.params:
+                ways.append(f"batch_size={max(batch_size // 2, 1)} (now {batch_size})")
         ways += self.task._ways_to_a_smaller_network
         return MemoryError(
             f"out of memory on {self.task.device} {when}, with batch_size={batch_size} rows of "

@@ -27,7 +27,7 @@ class Plan:
     tol: float = 1e-4
     checkpoint: object = None
     checkpoint_every: float = 30.0
-    device: object = "auto"
+    device: object = "cpu"
     precision: str = "auto"
     verbose: int = 0
     # Progress in [0, 1] -> factor of the learning rate.
@@ -36,13 +36,15 @@ class Plan:
     n_records: int = 50
     # Whether to make one pass over the rows, instead of `max_steps` or `max_time`.
     one_pass: bool = False
+    # What of all this is a parameter of the estimator.
+    params: frozenset = frozenset()
 
     @classmethod
     def of(cls, estimator, **others):
         """Return the plan that the parameters of an estimator make, but for some."""
-        names = [field.name for field in fields(cls)]
+        names = {field.name for field in fields(cls)} & estimator._parameter_constraints.keys()
         params = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
-        plan = cls(**{**params, **others})
+        plan = cls(**{**params, "params": frozenset(params), **others})
         if plan.max_steps is None and plan.max_time is None and not plan.one_pass:
             raise ValueError("max_steps and max_time must not both be None; set one of them.")
         return plan

@@ -20,8 +20,10 @@ class Progress:
     def show(self, record):
         """Show a record."""
         if self.prints_lines:
-            forms = {int: ",", float: ",.6g"}
-            texts = (f"{name} {value:{forms[type(value)]}}" for name, value in record.items())
+            texts = (
+                f"{name} {value:{',' if isinstance(value, int) else ',.6g'}}"
+                for name, value in record.items()
+            )
             self.bar.write(", ".join(texts))
         shown = {"error": f"{record.get('error', record['loss']):.4g}"}
         if "entropy" in record:

@@ -22,7 +22,7 @@ class Task:
     one_pass : bool
         Whether other rows may follow in other calls. Set before the training begins.
     unit : float
-        What `tol` is a share of, in the units of `errors`.
+        What `errors` are multiplied by to be in the units of X, and `tol` too.
 
     Examples
     --------
@@ -193,7 +193,7 @@ class Task:
         Returns
         -------
         errors : ndarray of shape (n_rows,)
-            One for each.
+            One for each, in the network's units, see `unit`.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement errors.")
 
