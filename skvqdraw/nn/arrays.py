@@ -20,6 +20,12 @@ def tensor_of(array):
     return torch.tensor(array, device="cpu")
 
 
+def group(arrays, name):
+    """Return the arrays of one object by their own names."""
+    prefix = f"{name}."
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
 def network_arrays(network):
     """Return the parameters and buffers as C-contiguous numpy arrays."""
     arrays = {}
@@ -74,8 +80,7 @@ class Network(Learned):
         with from_seed(0, self._is_ours(reading.estimator)):
             network = self._built(reading.estimator)
         self._compare(name, network, _of_network(name, reading.entries))
-        own = _of_network(name, arrays)
-        load_network_arrays(network, {key.partition(".")[2]: own[key] for key in own})
+        load_network_arrays(network, group(arrays, name.rstrip("_")))
         setattr(reading.estimator, name, network.eval())
 
     def _pickled(self, value):

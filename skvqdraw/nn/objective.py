@@ -4,9 +4,11 @@ Axes: N samples, S stages, T stages of a round, K options, D features, P paramet
 """
 
 import math
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .coding import evaluate
@@ -50,10 +52,10 @@ def accumulate_gradients(
         target_ND,
         weight_N,
         n_stages,
-        aux_weight=aux_weight,
-        gradient_decay=gradient_decay,
-        round_beam_size=round_beam_size,
-        bf16=bf16,
+        aux_weight,
+        gradient_decay,
+        round_beam_size,
+        bf16,
     )
     go_through = rounds.go_through
     if checkpointing:
@@ -81,27 +83,21 @@ def accumulate_gradients(
     )
 
 
+@dataclass
 class _Rounds:
     """The rounds that a batch goes through, and what was chosen in each, by its first stage."""
 
-    def __init__(
-        self,
-        network,
-        loss,
-        target_ND,
-        weight_N,
-        n_stages,
-        *,
-        aux_weight,
-        gradient_decay,
-        round_beam_size,
-        bf16,
-    ):
-        self.network, self.loss, self.bf16 = network, loss, bf16
-        self.target_ND, self.weight_N, self.n_stages = target_ND, weight_N, n_stages
-        self.aux_weight, self.gradient_decay = aux_weight, gradient_decay
-        self.round_beam_size = round_beam_size
-        self.codes, self.chosen_losses = {}, {}
+    network: nn.Module
+    loss: object
+    target_ND: torch.Tensor
+    weight_N: torch.Tensor
+    n_stages: int
+    aux_weight: float
+    gradient_decay: float
+    round_beam_size: int
+    bf16: bool
+    codes: dict = field(default_factory=dict)
+    chosen_losses: dict = field(default_factory=dict)
 
     @property
     def n_gone(self):

@@ -4,6 +4,8 @@ Axes: N rows, K options, D features, P parameters of all features of a row, Q
 parameters of a feature.
 """
 
+from functools import cached_property
+
 import numpy as np
 import torch
 
@@ -39,7 +41,7 @@ class Preparation:
         """Number of parameters of a row."""
         return len(self.start_P)
 
-    @property
+    @cached_property
     def objective(self):
         """What scores candidates as the network draws them: like a loss, as far as they are."""
         if self.loss.centred:

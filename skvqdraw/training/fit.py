@@ -14,7 +14,7 @@ from .._fork import Lock
 from .._warn import warn
 from ..exceptions import FormatError
 from ..files.learned import records_from_arrays, records_to_arrays
-from ..nn.arrays import array_of, load_network_arrays, network_arrays, tensor_of
+from ..nn.arrays import array_of, group, load_network_arrays, network_arrays, tensor_of
 from ..nn.build import from_seed
 from .batches import endless_order, one_pass, prepared_batches
 from .checkpoint import DivergenceError, checkpoint_of
@@ -149,22 +149,22 @@ class Fit:
         self.order_seed = values["order_seed"]
         self._build(seed=0)
         task.network.to(task.device)
-        task.load_arrays(_group(arrays, "task"))
+        task.load_arrays(group(arrays, "task"))
         self._set_up()
         state = self.state
         try:
-            load_network_arrays(task.network, _group(arrays, "network"))
-            load_optimizer_arrays(state.optimizer, _group(arrays, "optimizer"))
+            load_network_arrays(task.network, group(arrays, "network"))
+            load_optimizer_arrays(state.optimizer, group(arrays, "optimizer"))
         except (KeyError, IndexError, ValueError, RuntimeError) as error:
             raise FormatError(
                 f"what is in the checkpoint is not of a fit with {task._size()}: {error} Delete "
                 "the file to start again."
             ) from error
-        totals = _group(arrays, "totals").items()
+        totals = group(arrays, "totals").items()
         state.totals = {name: tensor_of(total).to(task.device) for name, total in totals}
         for name in _NUMBERS:
             setattr(state, name, values[name])
-        self.early_stopping.load(arrays["early_stopping"], _group(arrays, "best"))
+        self.early_stopping.load(arrays["early_stopping"], group(arrays, "best"))
         curve = values["loss_curve"], arrays["loss_curve"], arrays["loss_curve.known"]
         self.loss_curve = records_from_arrays(*curve)
         self.started -= values["seconds"]
@@ -193,8 +193,8 @@ class Fit:
             "totals": {name: array_of(total) for name, total in state.totals.items()},
             "best": self.early_stopping.best_arrays,
         }
-        for group, members in groups.items():
-            arrays |= {f"{group}.{name}": array for name, array in members.items()}
+        for owner, members in groups.items():
+            arrays |= {f"{owner}.{name}": array for name, array in members.items()}
         return values, arrays
 
     def _train_steps(self, checkpoint):
@@ -322,9 +322,3 @@ def split(sample_weight, plan, rng):
 def draw_seed(rng):
     """Return an integer that seeds another generator."""
     return rng.randint(np.iinfo(np.int32).max)
-
-
-def _group(arrays, name):
-    """Return the arrays of one object by their own names."""
-    prefix = f"{name}."
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

@@ -44,12 +44,11 @@ def identity_of_memory(memory):
 
 def refuse_differences(processes, identity):
     """Raise in every process if one of them was given something else than process 0."""
-    own = json.loads(json.dumps(identity))
-    first = processes.from_first(lambda: own, lambda own: json.dumps(own).encode(), json.loads)
+    first = processes.from_first(lambda: identity, lambda i: json.dumps(i).encode(), json.loads)
     differences = [
-        f"{name} is {own[name]!r} in process {processes.rank}, {first.get(name)!r} in process 0"
-        for name in own
-        if own[name] != first.get(name)
+        f"{name} is {own!r} in process {processes.rank}, {first.get(name)!r} in process 0"
+        for name, own in identity.items()
+        if own != first.get(name)
     ]
     problem = processes.first_problem("; ".join(differences))
     if problem:
