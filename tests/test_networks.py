@@ -4,6 +4,7 @@ import torch
 from sklearn.base import clone
 
 from skvqdraw.nn import FactoredRound
+from skvqdraw.nn.blocks import gelu
 from skvqdraw.nn.networks import plan_rounds
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 
@@ -248,3 +249,27 @@ def test_refiners_say_what_does_not_fit(refiner, message):
 def test_a_refiner_must_build():
     with pytest.raises(NotImplementedError, match="Refiner must implement build"):
         Refiner().build(4, 2, 2)
+
+
+def test_gelu_and_its_gradient():
+    h = torch.linspace(-7.9, 7.9, 1001, requires_grad=True)
+    ours, theirs = gelu(h), torch.nn.functional.gelu(h)
+    assert torch.equal(ours, theirs)
+    weight = torch.randn(1001)
+    (ours_slope,) = torch.autograd.grad(ours, h, weight)
+    (theirs_slope,) = torch.autograd.grad(theirs, h, weight)
+    torch.testing.assert_close(ours_slope, theirs_slope)
+
+
+def test_no_gradient_of_gelu_is_denormal():
+    h = torch.linspace(-40, -7.9, 2 * 2500).view(1, 2, 50, 50)
+    # Of contiguous numbers some versions of PyTorch compute another, shorter form.
+    h = h.to(memory_format=torch.channels_last).requires_grad_()
+    assert torch.equal(gelu(h), torch.nn.functional.gelu(h))
+    d_out = torch.full_like(h, 1e-6)
+    (theirs,) = torch.autograd.grad(torch.nn.functional.gelu(h), h, d_out)
+    (ours,) = torch.autograd.grad(gelu(h), h, d_out)
+    least = torch.finfo(torch.float32).tiny
+    assert ((theirs != 0) & (theirs.abs() < least)).any()
+    assert not ((ours != 0) & (ours.abs() < least)).any()
+    assert ours.abs().max() < 1e-16

@@ -8,11 +8,10 @@ from collections import Counter
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from .._rows import TILE_ROWS
-from .blocks import ConvBlock, LinearBlock, StageMask, group_norm, normal
+from .blocks import ConvBlock, LinearBlock, StageMask, gelu, group_norm, normal
 from .refinement import RefinementNetwork
 from .rounds import FactoredRound, TableRound
 
@@ -104,7 +103,7 @@ class MLPTrunk(nn.Module):
         h = self.stem_mask(self.stem(x_ND), position)
         for block in self.blocks:
             h = block(h, position)
-        return self.head(F.gelu(self.norm(h))).view(*x_ND.shape, self.basis_size)
+        return self.head(gelu(self.norm(h))).view(*x_ND.shape, self.basis_size)
 
 
 class ConvTrunk(nn.Module):
@@ -144,6 +143,6 @@ class ConvTrunk(nn.Module):
         h = self.stem_mask(self.stem(h) + self.position_map, position)
         for block in self.blocks:
             h = block(h, position)
-        h = self.head(F.gelu(self.norm(h)))
+        h = self.head(gelu(self.norm(h)))
         # Channels are the last axis in memory, and within a channel the basis vectors: no copy.
         return h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
