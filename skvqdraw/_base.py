@@ -14,8 +14,10 @@ from ._codes import (
     codes_dtype,
     feature_names,
     from_one_hot,
+    from_soft,
     one_hot,
     room_for_codes,
+    soft_assignments,
 )
 from ._rows import TILE_ROWS, pieces, take_rows
 from ._sklearn import (
@@ -137,7 +139,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
     """
 
     _parameter_constraints: dict = {
-        "encoding": [StrOptions({"onehot", "onehot-dense", "ordinal"})],
+        "encoding": [StrOptions({"onehot", "onehot-dense", "ordinal", "soft"})],
     }
     _learned: dict = {
         "n_features_in_": Number(Interval(Integral, 1, None, closed="left")),
@@ -183,6 +185,28 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         """Yield (slice, reconstructed rows) of valid rows; a subclass may know a shorter way."""
         for piece in pieces(*X.shape):
             yield piece, self._decode(self._codes_of(X[piece]))
+
+    def _option_losses(self, X, codes):
+        """Yield (slice, losses (n, S, K)) of rows: what each option would have left of them.
+
+        A subclass may know a shorter way, and other losses than squared errors.
+        """
+        n_stages, n_options = self._code_shape
+        for piece in pieces(len(X), n_options * X.shape[1]):
+            rows = X[piece].astype(np.float64)
+            losses_NSK = np.empty((len(rows), n_stages, n_options))
+            for s in range(n_stages):
+                left_NKD = self._propose(codes[piece, :s]) - rows[:, None]
+                losses_NSK[:, s] = np.square(left_NKD).mean(axis=2)
+            yield piece, losses_NSK
+
+    def _soft(self, X, codes):
+        """Return the soft assignments of valid rows and their codes."""
+        n_stages, n_options = self._code_shape
+        Z = np.empty((len(X), n_stages * n_options), dtype=np.float32)
+        for piece, losses_NSK in self._option_losses(X, codes):
+            Z[piece] = soft_assignments(losses_NSK, codes[piece])
+        return Z
 
     def _codes_of(self, X, out=None):
         """Return the codes of valid rows, in `out` if it is given."""
@@ -352,20 +376,27 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             With ``encoding="onehot"`` a CSR matrix of shape (n_samples, n_stages * n_options) of
             float32, a single 1 in each block of `n_options` columns; with ``"onehot-dense"`` the
             same as an ndarray; with ``"ordinal"`` the integers themselves, shape
-            (n_samples, n_stages).
+            (n_samples, n_stages). With ``"soft"`` an ndarray of shape
+            (n_samples, n_stages * n_options) of float32: in each block of `n_options` columns
+            numbers that sum to 1, the larger the less loss the option would have left at this
+            stage, after the choices before it; the largest is the code's. With ``l`` the losses of
+            the options, they are the softmax of ``-(l - min(l)) / (0.3 * mean(l - min(l)))``.
         """
         check_is_fitted(self)
         validate_params(self, "encoding")
         wanted = dense_output_wanted(self)
         if wanted and self.encoding == "onehot":
             raise ValueError(
-                f"{wanted} output does not support sparse data. Set encoding='onehot-dense' or "
-                f"encoding='ordinal' to output {wanted} data frames, or go back to arrays with "
+                f"{wanted} output does not support sparse data. Set encoding='onehot-dense', "
+                f"'soft' or 'ordinal' to output {wanted} data frames, or go back to arrays with "
                 "set_output(transform='default')."
             )
-        codes = self.encode(X)
+        X = self._validate_X(X, reset=False)
+        codes = self._codes_of(X)
         if self.encoding == "ordinal":
             return codes
+        if self.encoding == "soft":
+            return self._soft(X, codes)
         Z = one_hot(codes, self._code_shape[1])
         return Z.toarray() if self.encoding == "onehot-dense" else align_sparse_interface(Z)
 
@@ -385,14 +416,19 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         Raises
         ------
         ValueError
-            If `X` has another width, or a row that is not one-hot.
+            If `X` has another width, or a row that is not one-hot. Of soft assignments, in each
+            stage the largest counts.
         """
         check_is_fitted(self)
         validate_params(self, "encoding")
         n_stages, n_options = self._code_shape
         if self.encoding == "ordinal":
             return self._decode(check_codes(X, n_options, n_stages=n_stages))
-        X = check_array(X, accept_sparse="csr", input_name="X")
+        X = check_array(
+            X, accept_sparse="csr" if self.encoding != "soft" else False, input_name="X"
+        )
+        if self.encoding == "soft":
+            return self._decode(from_soft(X, n_stages, n_options))
         return self._decode(from_one_hot(X, n_stages, n_options))
 
     def reconstruct(self, X):

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import losses
 from ._base import CodeTransformer, unchanged_on_failure
-from ._rows import pieces, tiles, unit_weights
+from ._rows import padded, pieces, tiles, unit_weights
 from ._sklearn import (
     Interval,
     StrOptions,
@@ -66,8 +66,9 @@ class ClusterBoosting(CodeTransformer):
     tol : float, default=1e-4
         Tolerance of k-means, as in :class:`sklearn.cluster.KMeans`; 0 saves the time it takes to
         measure the variance.
-    encoding : {"onehot", "onehot-dense", "ordinal"}, default="onehot"
-        What `transform` returns: a sparse matrix, the same as an ndarray, or the integers.
+    encoding : {"onehot", "onehot-dense", "ordinal", "soft"}, default="onehot"
+        What `transform` returns: a sparse matrix, the same as an ndarray, the integers, or an
+        ndarray of how well each option would have served, which tells classifiers more.
     random_state : int, RandomState instance or None, default=None
         Seed of k-means++ and of the rows drawn. As with :class:`sklearn.cluster.KMeans`, sums
         over more than two threads may round differently from run to run.
@@ -242,6 +243,18 @@ class ClusterBoosting(CodeTransformer):
         coder = StageCoder(self.loss_, self.mean_, self.codebooks_, self.beam_size)
         for tile in tiles(len(X)):
             codes[tile] = coder.codes(coder.state(X[tile]))
+
+    def _option_losses(self, X, codes):
+        loss, start_D = self.loss_, self.loss_.link(self.mean_)
+        for tile in tiles(len(X)):
+            state = loss._state(X[tile], start_D)
+            losses_NSK = np.empty((len(state), *self._code_shape))
+            for s, (codebook_KD, codes_N) in enumerate(
+                zip(self.codebooks_, codes[tile].T, strict=True)
+            ):
+                losses_NSK[:, s] = loss._options(padded(state), codebook_KD)[: len(state)]
+                loss._move(state, codebook_KD[codes_N])
+            yield tile, losses_NSK
 
     def _parameters(self, codes):
         """Return the parameters of the reconstructions of codes or prefixes."""

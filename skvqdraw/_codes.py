@@ -95,13 +95,48 @@ def one_hot(codes, n_options):
     )
 
 
-def from_one_hot(Z, n_stages, n_options):
-    """Return the codes of one-hot rows Z (N, S * K), sparse or dense."""
-    Z = sparse.csr_array(Z, copy=True)  # it is put in order in place
+# What lowers the loss by this share of the mean over options counts e times as much.
+_SOFTNESS = 0.3
+
+
+def soft_assignments(losses_NSK, codes_NS):
+    """Return how well each option would have served, (N, S * K) in float32.
+
+    In each stage it is the softmax of minus the losses above the best option's, divided by
+    `_SOFTNESS` times their mean: neither units nor the number of the stage matter. The option that
+    was chosen has the largest: where a search chose another than the best, for the sake of later
+    stages, these two change places.
+    """
+    above_NSK = losses_NSK - losses_NSK.min(axis=2, keepdims=True)
+    scale_NS1 = _SOFTNESS * above_NSK.mean(axis=2, keepdims=True)
+    above_NSK /= np.where(scale_NS1 > 0, scale_NS1, 1)
+    Z_NSK = np.exp(-above_NSK)
+    Z_NSK = (Z_NSK / Z_NSK.sum(axis=2, keepdims=True)).astype(np.float32)
+    best_NS1, codes_NS1 = Z_NSK.argmax(axis=2)[:, :, None], codes_NS.astype(np.intp)[:, :, None]
+    largest_NS1 = np.take_along_axis(Z_NSK, best_NS1, 2)
+    np.put_along_axis(Z_NSK, best_NS1, np.take_along_axis(Z_NSK, codes_NS1, 2), 2)
+    # By a last bit, where others are as good.
+    np.put_along_axis(Z_NSK, codes_NS1, np.nextafter(largest_NS1, np.float32(2)), 2)
+    return Z_NSK.reshape(len(Z_NSK), -1)
+
+
+def from_soft(Z, n_stages, n_options):
+    """Return the codes of soft assignments Z (N, S * K): in each stage the largest."""
+    _check_width(Z, n_stages, n_options)
+    return Z.reshape(len(Z), n_stages, n_options).argmax(axis=2).astype(codes_dtype(n_options))
+
+
+def _check_width(Z, n_stages, n_options):
     if Z.shape[1] != n_stages * n_options:
         raise ValueError(
             f"X must have n_stages * n_options = {n_stages * n_options} columns; got {Z.shape[1]}."
         )
+
+
+def from_one_hot(Z, n_stages, n_options):
+    """Return the codes of one-hot rows Z (N, S * K), sparse or dense."""
+    Z = sparse.csr_array(Z, copy=True)  # it is put in order in place
+    _check_width(Z, n_stages, n_options)
     Z.eliminate_zeros()
     Z.sort_indices()
     expected = np.arange(n_stages, dtype=Z.indices.dtype)

@@ -68,8 +68,9 @@ class VQDRAW(TrainedMixin, CodeTransformer):
     gradient_decay : float, default=0.0
         Share of the gradient cut between network evaluations, in [0, 1]. At 1, memory does not
         grow with `n_stages`, for a slightly higher error.
-    encoding : {"onehot", "onehot-dense", "ordinal"}, default="onehot"
-        What `transform` returns: a sparse matrix, the same as an ndarray, or the integers.
+    encoding : {"onehot", "onehot-dense", "ordinal", "soft"}, default="onehot"
+        What `transform` returns: a sparse matrix, the same as an ndarray, the integers, or an
+        ndarray of how well each option would have served, which tells classifiers more.
     max_steps : int or None, default=1000
         Optimizer steps of a `fit`, 500 to 50,000; None for no limit but `max_time`. 0 leaves the
         network as it starts.
@@ -376,6 +377,11 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         for tile, x_NP in coding.decoded(codes):
             params_NP[tile] = coding.preparation.parameters(x_NP)
         return params_NP
+
+    def _option_losses(self, X, codes):
+        unit = float(self.loss_.unit(self.scale_))
+        for tile, losses_NSK in self._coding().option_losses(X, codes):
+            yield tile, losses_NSK.double().cpu().numpy() * unit
 
     def _propose(self, codes):
         shape = len(codes), self._code_shape[1], self.n_features_in_

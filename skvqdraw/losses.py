@@ -256,6 +256,13 @@ class SquaredError(Loss):
         """Return for each of TILE_ROWS rows the option with the least loss."""
         return nearest(state, steps_KD)
 
+    def _options(self, state, steps_KD):
+        """Return the loss of each option for each of TILE_ROWS rows, (N, K)."""
+        losses_NK = state @ (-2 * steps_KD.T)
+        losses_NK += np.einsum("nd,nd->n", state, state)[:, None]
+        losses_NK += np.einsum("kd,kd->k", steps_KD, steps_KD)
+        return losses_NK / state.shape[1]
+
     def _move(self, state, steps_ND):
         """Add steps to the parameters, in place."""
         state -= steps_ND
@@ -356,11 +363,15 @@ class LogLoss(Loss):
         return (factor_K[:, None] * centres_KD).astype(centres_KD.dtype)
 
     def _choose(self, state, steps_KD):
+        return self._options(state, steps_KD).argmin(axis=1)
+
+    def _options(self, state, steps_KD):
         target_ND, output_ND = state[:, 0], state[:, 1]
         losses_NK = -target_ND @ steps_KD.T
+        losses_NK -= np.einsum("nd,nd->n", target_ND, output_ND)[:, None]
         for k, step_D in enumerate(steps_KD):
             losses_NK[:, k] += _softplus(output_ND + step_D).sum(axis=1)
-        return losses_NK.argmin(axis=1)
+        return losses_NK / target_ND.shape[1]
 
     def _move(self, state, steps_ND):
         state[:, 1] += steps_ND

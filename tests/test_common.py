@@ -36,11 +36,13 @@ EXPECTED_FAILED_CHECKS = {
         small(),
         small(encoding="onehot-dense"),
         small(encoding="ordinal"),
+        small(encoding="soft"),
         small(beam_size=2),
         small(early_stopping=True, validation_fraction=0.3),
         boosting(),
         boosting(encoding="onehot-dense"),
         boosting(encoding="ordinal"),
+        boosting(encoding="soft"),
         boosting(beam_size=2, n_refits=1),
         boosting(subsample=20, shrinkage="auto"),
     ],
@@ -52,7 +54,7 @@ def test_common_checks(estimator, check):
 
 
 @pytest.mark.parametrize("make", [small, boosting])
-@pytest.mark.parametrize("encoding", ["onehot", "onehot-dense", "ordinal"])
+@pytest.mark.parametrize("encoding", ["onehot", "onehot-dense", "ordinal", "soft"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -68,7 +70,7 @@ def test_checks_that_are_not_yielded(name, encoding, make):
 
 
 @pytest.mark.parametrize("make", [small, boosting])
-@pytest.mark.parametrize("encoding", ["onehot-dense", "ordinal"])
+@pytest.mark.parametrize("encoding", ["onehot-dense", "ordinal", "soft"])
 @pytest.mark.parametrize(
     "name",
     [

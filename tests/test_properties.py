@@ -61,7 +61,7 @@ def refiners(image):
 SHARED = {
     "n_stages": st.integers(1, 5),
     "n_options": st.integers(2, 9),
-    "encoding": st.sampled_from(["onehot", "onehot-dense", "ordinal"]),
+    "encoding": st.sampled_from(["onehot", "onehot-dense", "ordinal", "soft"]),
     "random_state": st.integers(0, 2**32 - 1),
 }
 

@@ -47,6 +47,15 @@ class Coding:
         for tile, coded in self._in_tiles(encode, len(X) if rows is None else len(rows)):
             yield tile, *coded
 
+    def option_losses(self, X, codes):
+        """Yield (slice, losses_NSK) of what each option would have left of rows of these codes."""
+
+        def losses(coder, tile):
+            target_ND = self.preparation.forward(X[tile]).to(self.device)
+            return coder.option_losses(target_ND, self._on_device(codes[tile]))
+
+        yield from self._in_tiles(losses, len(X))
+
     def decoded(self, codes):
         """Yield (slice, x_NP) of codes or prefixes."""
 
@@ -179,6 +188,19 @@ class TileCoder:
             x_NP = follow(a_round, full_NS[:, stage:stop])
             stage = stop
         return x_NP[: len(codes_NS)]
+
+    def option_losses(self, target_ND, codes_NS):
+        """Return the losses (N, S, K) of all options along the codes of a tile of targets."""
+        losses_SNK, x_NP = [], self._start_NP
+        full_ND, full_NS = self._full(target_ND), self._full(codes_NS)
+        while len(losses_SNK) < codes_NS.shape[1]:
+            stage = len(losses_SNK)
+            a_round = self._round(x_NP, stage)
+            for codes_N in full_NS[:, stage : stage + a_round.n_stages].unbind(1):
+                losses_SNK.append(a_round.losses(full_ND, self.loss))
+                a_round = a_round.choose(codes_N)
+            x_NP = a_round.reconstruction()
+        return torch.stack(losses_SNK, 1)[: len(target_ND)]
 
     def proposals(self, codes_NS, n_options):
         """Yield for each option of the stage after codes what it would lead to, (N, P).
