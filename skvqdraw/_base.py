@@ -424,11 +424,9 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         n_stages, n_options = self._code_shape
         if self.encoding == "ordinal":
             return self._decode(check_codes(X, n_options, n_stages=n_stages))
-        X = check_array(
-            X, accept_sparse="csr" if self.encoding != "soft" else False, input_name="X"
-        )
         if self.encoding == "soft":
-            return self._decode(from_soft(X, n_stages, n_options))
+            return self._decode(from_soft(check_array(X, input_name="X"), n_stages, n_options))
+        X = check_array(X, accept_sparse="csr", input_name="X")
         return self._decode(from_one_hot(X, n_stages, n_options))
 
     def reconstruct(self, X):
