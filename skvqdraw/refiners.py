@@ -202,8 +202,8 @@ class ConvRefiner(_FactoredRefiner):
 
     The image is cut into patches of `downsampling` x `downsampling` pixels; residual blocks of
     3x3 convolutions work on the grid of patches, and each patch position emits its part of
-    `basis_size` basis images. The options of `stages_per_round` stages are learned mixtures of
-    them.
+    `basis_size` basis images. A fully connected layer that sees the whole image at once adds to
+    them. The options of `stages_per_round` stages are learned mixtures of them.
 
     Parameters
     ----------
@@ -217,6 +217,11 @@ class ConvRefiner(_FactoredRefiner):
     downsampling : int, default=4
         Side of a patch; height and width must be multiples of it. 2 for 8x8 images, 4 for 28x28
         or 32x32, 8 for 64x64.
+    hidden_size : int, default=64
+        Width of the fully connected layer beside the convolutions; 0 for none. It learns fast
+        where things are at the same place in all images, and has most of the parameters:
+        ``hidden_size * basis_size * n_features`` for each network. 0 to 128; 0 for thousands of
+        features.
     basis_size : int, default=24
         Number of basis images of a round. 8 to 64; the cost grows with its square.
     stages_per_round : int, default=3
@@ -247,8 +252,10 @@ class ConvRefiner(_FactoredRefiner):
         "n_channels": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 0, None, closed="left")],
         "downsampling": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, 0, None, closed="left")],
         **_FactoredRefiner._parameter_constraints,
     }
+    _later_params = {"hidden_size": 0}
 
     def __init__(
         self,
@@ -257,6 +264,7 @@ class ConvRefiner(_FactoredRefiner):
         n_channels=128,
         n_blocks=2,
         downsampling=4,
+        hidden_size=64,
         basis_size=24,
         stages_per_round=3,
         rounds_per_trunk=1,
@@ -265,6 +273,7 @@ class ConvRefiner(_FactoredRefiner):
         self.n_channels = n_channels
         self.n_blocks = n_blocks
         self.downsampling = downsampling
+        self.hidden_size = hidden_size
         self.basis_size = basis_size
         self.stages_per_round = stages_per_round
         self.rounds_per_trunk = rounds_per_trunk
@@ -281,6 +290,7 @@ class ConvRefiner(_FactoredRefiner):
             n_channels=self.n_channels,
             n_blocks=self.n_blocks,
             downsampling=self.downsampling,
+            hidden_size=self.hidden_size,
         )
 
 

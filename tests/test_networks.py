@@ -11,7 +11,8 @@ from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 REFINERS = [
     MLPRefiner(hidden_size=8, basis_size=3),
     MLPRefiner(hidden_size=8, basis_size=3, stages_per_round=2, rounds_per_trunk=2, n_blocks=0),
-    ConvRefiner((4, 8), n_channels=8, downsampling=4, basis_size=3),
+    ConvRefiner((4, 8), n_channels=8, downsampling=4, basis_size=3, hidden_size=0),
+    ConvRefiner((4, 8), n_channels=8, hidden_size=5, basis_size=3, rounds_per_trunk=2),
     ConvRefiner((2, 4, 4), n_channels=6, downsampling=2, basis_size=3, n_blocks=1),
 ]
 
@@ -101,7 +102,7 @@ def test_conv_features_are_patches_of_a_channels_last_image():
 def test_conv_proposals_move_with_the_image():
     """Convolutions on patches: shifting x by a patch shifts the basis, away from the border."""
     torch.manual_seed(0)
-    network = ConvRefiner((4, 20), n_channels=8, downsampling=4, n_blocks=0).build(80, 2, 2)
+    network = ConvRefiner((4, 20), n_channels=8, n_blocks=0, hidden_size=0).build(80, 2, 2)
     trunk = network.trunks[0].eval()
     trunk.norm = torch.nn.Identity()  # group statistics see the whole image
     x = torch.randn(1, 5, 16)
@@ -109,6 +110,15 @@ def test_conv_proposals_move_with_the_image():
     basis = trunk(x.reshape(1, 80), 0).view(5, 16, -1)
     moved = trunk(shifted.reshape(1, 80), 0).view(5, 16, -1)
     torch.testing.assert_close(moved[2:4], basis[1:3])
+
+
+def test_the_layer_that_sees_the_whole_image_adds_to_the_basis():
+    torch.manual_seed(0)
+    trunk = ConvRefiner((4, 8), n_channels=8, hidden_size=5).build(32, 2, 2).trunks[0]
+    x = torch.randn(2, 32)
+    both, whole = trunk(x, 0), trunk.whole(x, 0)
+    trunk.whole = None
+    torch.testing.assert_close(both, trunk(x, 0) + whole)
 
 
 def test_trunks_have_parameters_of_their_own():

@@ -79,7 +79,8 @@ def from_json(value, specs, depth=0):
 def make(cls, params, specs, depth=0):
     """Return an estimator or a specification with parameters out of JSON, checked.
 
-    One that is not among them is younger than the file: its default is what older versions did.
+    One that is not among them is younger than the file. Its default is what older versions did, or
+    the class says in `_later_params` what they did.
     """
     try:
         known = inspect.signature(cls).parameters
@@ -95,7 +96,7 @@ def make(cls, params, specs, depth=0):
         for name, value in params.items()
     }
     try:
-        made = cls(**params)
+        made = cls(**{**getattr(cls, "_later_params", {}), **params})
         validate_params(made)
     except Exception as error:  # cls may be the user's
         raise FormatError(f"{cls.__name__} cannot be made: {error}") from error

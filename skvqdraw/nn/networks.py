@@ -18,6 +18,9 @@ from .rounds import FactoredRound, TableRound
 # Most options for which the first evaluation of the network serves all that may be chosen at stage
 # 0: then it costs no more than that of a tile of rows.
 _MOST_SHARED = TILE_ROWS
+# What the weights of heads start with, as a share of PyTorch's start. A basis of its size is noise
+# that a short fit would have to unlearn first.
+_HEAD_START = 0.2
 
 
 def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
@@ -97,7 +100,7 @@ class MLPTrunk(nn.Module):
         self.stem_mask = StageMask(n_rounds, hidden_size)
         self.blocks = nn.ModuleList(LinearBlock(n_rounds, hidden_size) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(hidden_size)
-        self.head = nn.Linear(hidden_size, basis_size * n_features)
+        self.head = _quiet(nn.Linear(hidden_size, basis_size * n_features))
 
     def forward(self, x_ND, position):
         h = self.stem_mask(self.stem(x_ND), position)
@@ -109,12 +112,23 @@ class MLPTrunk(nn.Module):
 class ConvTrunk(nn.Module):
     """Basis from a convolutional network on a grid of patches: for images.
 
+    To it a layer that sees the whole image adds a basis of its own, if `hidden_size` is not 0.
+
     It works on features in the order of patches (row and column of the patch, then row, column
     and channel in it): so its input and its output are views, and nothing is ever shuffled.
     """
 
     def __init__(
-        self, n_rounds, image_shape, *, basis_size, n_channels, n_blocks, downsampling, n_params=1
+        self,
+        n_rounds,
+        image_shape,
+        *,
+        basis_size,
+        n_channels,
+        n_blocks,
+        downsampling,
+        hidden_size=0,
+        n_params=1,
     ):
         super().__init__()
         H, W, C = image_shape
@@ -128,7 +142,13 @@ class ConvTrunk(nn.Module):
         self.stem_mask = StageMask(n_rounds, n_channels)
         self.blocks = nn.ModuleList(ConvBlock(n_rounds, n_channels) for _ in range(n_blocks))
         self.norm = group_norm(n_channels)
-        self.head = nn.Conv2d(n_channels, self.patch_size * basis_size, 1)
+        self.head = _quiet(nn.Conv2d(n_channels, self.patch_size * basis_size, 1))
+        self.whole = None
+        if hidden_size:
+            n_features = self.patch_size * math.prod(self.grid)
+            self.whole = MLPTrunk(
+                n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size, n_blocks=0
+            )
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -145,4 +165,13 @@ class ConvTrunk(nn.Module):
             h = block(h, position)
         h = self.head(gelu(self.norm(h)))
         # Channels are the last axis in memory, and within a channel the basis vectors: no copy.
-        return h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
+        basis_NDR = h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
+        return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
+
+
+def _quiet(head):
+    """Let a head start small."""
+    with torch.no_grad():
+        head.weight.mul_(_HEAD_START)
+        head.bias.mul_(_HEAD_START)
+    return head
