@@ -378,9 +378,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             same as an ndarray; with ``"ordinal"`` the integers themselves, shape
             (n_samples, n_stages). With ``"soft"`` an ndarray of shape
             (n_samples, n_stages * n_options) of float32: in each block of `n_options` columns
-            numbers that sum to 1, the larger the less loss the option would have left at this
-            stage, after the choices before it; the largest is the code's. With ``l`` the losses of
-            the options, they are the softmax of ``-(l - min(l)) / (0.3 * mean(l - min(l)))``.
+            numbers that are the larger the less loss the option would have left at this stage,
+            after the choices before it; the largest is the code's. With ``l`` the losses of the
+            options, they are ``exp(-(l - min(l)) / (0.4 * mean(l - min(l))))``, divided by their
+            Euclidean length.
         """
         check_is_fitted(self)
         validate_params(self, "encoding")

@@ -96,22 +96,23 @@ def one_hot(codes, n_options):
 
 
 # What lowers the loss by this share of the mean over options counts e times as much.
-_SOFTNESS = 0.3
+_SOFTNESS = 0.4
 
 
 def soft_assignments(losses_NSK, codes_NS):
     """Return how well each option would have served, (N, S * K) in float32.
 
-    In each stage it is the softmax of minus the losses above the best option's, divided by
-    `_SOFTNESS` times their mean: neither units nor the number of the stage matter. The option that
-    was chosen has the largest: where a search chose another than the best, for the sake of later
-    stages, these two change places.
+    In each stage it is the exponential of minus the losses above the best option's, divided by
+    `_SOFTNESS` times their mean, and then scaled to length 1 as a one-hot digit is: neither units
+    nor the number of the stage matter. The option that was chosen has the largest: where a search
+    chose another than the best, for the sake of later stages, these two change places.
     """
     above_NSK = losses_NSK - losses_NSK.min(axis=2, keepdims=True)
     scale_NS1 = _SOFTNESS * above_NSK.mean(axis=2, keepdims=True)
     above_NSK /= np.where(scale_NS1 > 0, scale_NS1, 1)
     Z_NSK = np.exp(-above_NSK)
-    Z_NSK = (Z_NSK / Z_NSK.sum(axis=2, keepdims=True)).astype(np.float32)
+    Z_NSK /= np.linalg.norm(Z_NSK, axis=2, keepdims=True)
+    Z_NSK = Z_NSK.astype(np.float32)
     best_NS1, codes_NS1 = Z_NSK.argmax(axis=2)[:, :, None], codes_NS.astype(np.intp)[:, :, None]
     largest_NS1 = np.take_along_axis(Z_NSK, best_NS1, 2)
     np.put_along_axis(Z_NSK, best_NS1, np.take_along_axis(Z_NSK, codes_NS1, 2), 2)

@@ -77,9 +77,9 @@ class VQDRAW(TrainedMixin, CodeTransformer):
     max_time : float or None, default=None
         Seconds of a `fit`, the start included; whichever of `max_steps` and `max_time` ends first
         counts. A fit that ends by the clock is not reproducible.
-    batch_size : int, default=128
-        Rows per optimizer step, of all processes together where several make one fit. 32 to 512;
-        with fewer than `n_options`, the first evaluation of the network, which all rows share,
+    batch_size : int, default=64
+        Rows per optimizer step, of all processes together where several make one fit. 32 to 512:
+        few for short fits, which want many steps. With fewer than `n_options`, the first evaluation of the network, which all rows share,
         weighs more than the others.
     gradient_accumulation : int, default=1
         Parts in which a batch is computed, one after the other, so that it takes less memory. Let
@@ -87,12 +87,13 @@ class VQDRAW(TrainedMixin, CodeTransformer):
     gradient_checkpointing : bool, default=False
         Whether to evaluate the network twice in training, so that memory grows as the square
         root of `n_stages`: for many stages of large images.
-    learning_rate : float, default=5e-3
+    learning_rate : float, default=1e-2
         Highest learning rate of AdamW, after a warm-up over 5 % of the budget; it then falls along
-        a cosine. 1e-3 to 1e-2: higher for short fits and for images.
+        a cosine. 1e-3 to 2e-2.
         `partial_fit` uses it as it is: lower it to go on after a `fit`.
-    weight_decay : float, default=0.01
-        Weight decay of AdamW.
+    weight_decay : float, default=0.2
+        Weight decay of AdamW: at each step weights lose this share of themselves, times the
+        learning rate. 0 to 0.5; a short fit rids itself of its start by it.
     early_stopping : bool, default=False
         Whether to set rows aside, stop when their error no longer falls, and keep the best
         network seen.
@@ -215,11 +216,11 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         encoding="onehot",
         max_steps=1000,
         max_time=None,
-        batch_size=128,
+        batch_size=64,
         gradient_accumulation=1,
         gradient_checkpointing=False,
-        learning_rate=5e-3,
-        weight_decay=0.01,
+        learning_rate=1e-2,
+        weight_decay=0.2,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,

@@ -25,8 +25,11 @@ from .refiners import ConvRefiner, PaperRefiner
 __all__ = ["celeba64", "cifar10", "mnist", "svhn"]
 
 _N_OPTIONS = 64
-# For many stages: one network evaluation serves five of them.
-_LONG = {"basis_size": 32, "stages_per_round": 5}
+# For minutes and hours.
+_LARGE = {"n_channels": 128, "n_blocks": 2}
+# For many stages: five of them share an evaluation of the network, and none has a layer that sees
+# the whole image, which would have most of the parameters.
+_LONG = {**_LARGE, "hidden_size": 0, "basis_size": 32, "stages_per_round": 5}
 
 
 def mnist(paper=False):
@@ -36,7 +39,7 @@ def mnist(paper=False):
     ----------
     paper : bool, default=False
         Whether to give the settings of the paper, 50,000 steps of 32 rows, instead of
-        `ConvRefiner` with 5,000 steps of 128 rows.
+        `ConvRefiner` with 10,000 steps of 64 rows.
 
     Returns
     -------
@@ -51,14 +54,15 @@ def mnist(paper=False):
     --------
     >>> from skvqdraw import presets
     >>> presets.mnist().refiner
-    ConvRefiner(image_shape=(28, 28))
+    ConvRefiner(image_shape=(28, 28), n_blocks=2, stages_per_round=3)
     >>> vq = presets.mnist(paper=True).set_params(max_time=3600)
     >>> vq.n_stages, vq.batch_size, vq.max_steps
     (10, 32, 50000)
     """
     if paper:
         return _of_paper(PaperRefiner(architecture="mnist"), 10, batch_size=32, max_steps=50_000)
-    return VQDRAW(10, _N_OPTIONS, refiner=ConvRefiner((28, 28)), max_steps=5_000)
+    refiner = ConvRefiner((28, 28), n_blocks=2, stages_per_round=3)
+    return VQDRAW(10, _N_OPTIONS, refiner=refiner, max_steps=10_000)
 
 
 def svhn(paper=False):
@@ -89,8 +93,8 @@ def svhn(paper=False):
             gradient_accumulation=16,
             max_steps=4_375,
         )
-    refiner = ConvRefiner((32, 32, 3), **_LONG)
-    return VQDRAW(20, _N_OPTIONS, refiner=refiner, max_steps=10_000)
+    refiner = ConvRefiner((32, 32, 3), **{**_LONG, "hidden_size": 32})
+    return VQDRAW(20, _N_OPTIONS, refiner=refiner, batch_size=128, max_steps=10_000)
 
 
 def cifar10(paper=False):
@@ -154,7 +158,14 @@ def _of_hundred_stages(refiner, paper, *, architecture, max_steps):
             gradient_checkpointing=True,
             max_steps=max_steps,
         )
-    return VQDRAW(100, _N_OPTIONS, refiner=refiner, gradient_checkpointing=True, max_steps=10_000)
+    return VQDRAW(
+        100,
+        _N_OPTIONS,
+        refiner=refiner,
+        gradient_checkpointing=True,
+        batch_size=128,
+        max_steps=10_000,
+    )
 
 
 def _of_paper(refiner, n_stages, **params):

@@ -210,10 +210,11 @@ class ConvRefiner(_FactoredRefiner):
     image_shape : tuple of int
         ``(height, width)`` or ``(height, width, channels)``, channels last: rows of X are such
         images, flattened with ``X.reshape(len(X), -1)``.
-    n_channels : int, default=128
-        Width of the network. The cost grows with its square. 32 to 256.
-    n_blocks : int, default=2
-        Number of residual blocks. Each widens what a patch can see by one patch each way.
+    n_channels : int, default=64
+        Width of the convolutions. The cost grows with its square. 32 to 256.
+    n_blocks : int, default=1
+        Number of residual blocks. Each widens what a patch can see by one patch each way. 1 for
+        fits of a minute or two, 2 for longer ones.
     downsampling : int, default=4
         Side of a patch; height and width must be multiples of it. 2 for 8x8 images, 4 for 28x28
         or 32x32, 8 for 64x64.
@@ -224,9 +225,9 @@ class ConvRefiner(_FactoredRefiner):
         features.
     basis_size : int, default=24
         Number of basis images of a round. 8 to 64; the cost grows with its square.
-    stages_per_round : int, default=3
-        Stages that one evaluation of the network serves. 1 adapts to every choice and is the most
-        exact and the slowest; 5 is the fastest that is worth it.
+    stages_per_round : int, default=5
+        Stages that one evaluation of the network serves. Fewer adapt to more of the choices, and
+        cost more: 5 for fits of a minute or two, 3 for longer ones.
     rounds_per_trunk : int, default=1
         Consecutive evaluations that share one network, told apart by learned masks. More make the
         model smaller, and its error larger.
@@ -261,12 +262,12 @@ class ConvRefiner(_FactoredRefiner):
         self,
         image_shape,
         *,
-        n_channels=128,
-        n_blocks=2,
+        n_channels=64,
+        n_blocks=1,
         downsampling=4,
         hidden_size=64,
         basis_size=24,
-        stages_per_round=3,
+        stages_per_round=5,
         rounds_per_trunk=1,
     ):
         self.image_shape = image_shape

@@ -271,7 +271,7 @@ def test_out_of_memory(X, path, crash, device):
     vq = make_estimator(device="cpu", checkpoint=path, checkpoint_every=0)
     crash(4, error)
     message = (
-        "out of memory on cpu after step 3, with batch_size=128 rows of 64 features, n_stages=4, "
+        "out of memory on cpu after step 3, with batch_size=64 rows of 64 features, n_stages=4, "
         "n_options=8 and MLPRefiner(basis_size=4, hidden_size=16). Set gradient_accumulation=2 "
         "(now 1) or gradient_checkpointing=True (now False)."
     )
@@ -315,7 +315,7 @@ def test_out_of_memory_before_the_first_step(X, fitted, monkeypatch):
 
     monkeypatch.setattr("skvqdraw.losses.weighted_mean", fail)
     message = (
-        "out of memory on cpu before the first step, with batch_size=128 rows of 64 features, "
+        "out of memory on cpu before the first step, with batch_size=64 rows of 64 features, "
         "n_stages=4, n_options=8 and MLPRefiner(basis_size=4, hidden_size=16). Set a smaller "
         "refiner or a smaller n_options."
     )
@@ -560,7 +560,7 @@ def test_another_format_version(X, two, path, monkeypatch):
 
 
 OTHER_PARAMETERS = {
-    "learning_rate": (0.01, "learning_rate was 0.005, is now 0.01"),
+    "learning_rate": (0.02, "learning_rate was 0.01, is now 0.02"),
     "n_stages": (5, "n_stages was 4, is now 5"),
     "max_steps": (31, "max_steps was 30, is now 31"),
     "max_time": (60, "max_time was None, is now 60"),

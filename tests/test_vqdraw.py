@@ -366,7 +366,7 @@ def test_partial_fit_goes_on_and_keeps_its_optimizer(X):
     vq = make_estimator()
     for _ in range(10):
         vq.partial_fit(X)
-    assert vq.n_steps_ == 20  # two batches each time
+    assert vq.n_steps_ == 40  # four batches each time
     assert len(vq.loss_curve_) == 10
     assert vq.loss_curve_[-1]["error"] < vq.loss_curve_[0]["error"]
     again = make_estimator()
@@ -399,7 +399,7 @@ def test_partial_fit_after_fit_and_fit_after_partial_fit(X):
     vq = make_estimator().fit(X)
     steps = vq.n_steps_
     vq.partial_fit(X)
-    assert vq.n_steps_ == steps + 2
+    assert vq.n_steps_ == steps + 4
     assert_same_network(vq.fit(X), make_estimator().fit(X))
 
 

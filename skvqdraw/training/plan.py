@@ -17,10 +17,10 @@ class Plan:
 
     max_steps: int | None = 1000
     max_time: float | None = None
-    batch_size: int = 128
+    batch_size: int = 64
     gradient_accumulation: int = 1
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.2
     early_stopping: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int = 5
