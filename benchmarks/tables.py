@@ -28,6 +28,12 @@ DATA_SETS = {
     "mnist": "MNIST",
     "descriptors": "Image descriptors",
 }
+SHORT_FITS = {
+    "MNIST": "MNIST, 60 bits",
+    "clothes": "Fashion-MNIST, 30,000 training images, 60 bits",
+    "descriptors": "Image descriptors, 64 bits",
+}
+SHORT_COLUMNS = ("seconds", "steps", "test_error", "entropy_bits", "onehot", "soft")
 
 
 def results(name):
@@ -49,6 +55,13 @@ def table(rows, columns, form):
 def figure(value):
     """Return a count as it is, anything else to four digits."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def spread(values):
+    """Return the mean, and beside it how far the farthest value is from it."""
+    mean = sum(values) / len(values)
+    farthest = max(abs(value - mean) for value in values)
+    return f"{mean:.4g}" + (f" ± {farthest:.1g}" if farthest else "")
 
 
 def machine(result):
@@ -114,6 +127,23 @@ def log_loss(result):
         rows[name] = {key: value for key, value in row.items() if value is not None}
     yield machine(result)
     yield table(rows, (*columns, "encode_rows_per_second"), figure)
+
+
+def short_fits(result):
+    yield machine(result)
+    for name, title in SHORT_FITS.items():
+        seeds = [runs for key, runs in result.items() if key.startswith(f"{name}, seed ")]
+        rows = {}
+        for contender in dict.fromkeys(key for runs in seeds for key in runs):
+            runs = [runs[contender] for runs in seeds if contender in runs]
+            rows[contender] = {
+                column: [run[column] for run in runs]
+                for column in SHORT_COLUMNS
+                if column in runs[0]
+            }
+        if rows:
+            columns = [c for c in SHORT_COLUMNS if any(c in row for row in rows.values())]
+            yield f"{title}, {len(seeds)} seed(s):\n\n" + table(rows, columns, spread)
 
 
 def baselines(result):
@@ -215,7 +245,17 @@ def filled(path, sections):
 
 def main():
     check, outdated, sections = "--check" in sys.argv, [], {}
-    makers = (speed, quality, pretrained, baselines, ablations, vectors, log_loss, memory_map)
+    makers = (
+        speed,
+        quality,
+        short_fits,
+        pretrained,
+        baselines,
+        ablations,
+        vectors,
+        log_loss,
+        memory_map,
+    )
     for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])

@@ -259,6 +259,10 @@ def probe_score(estimator, X, y, *, classifier=None, cv=5, scoring=None):
     for each stage. The estimator is not fitted again, so only the classifier is judged on rows
     that it has not seen: for the codes of new rows, give rows that were not in the estimator's fit.
 
+    It asks what is in the digits, which is what may be stored. For what a classifier can read of
+    rows that are at hand, give ``transform(X)`` with ``encoding="soft"`` to
+    `sklearn.model_selection.cross_val_score`.
+
     Parameters
     ----------
     estimator : object
