@@ -79,8 +79,8 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         counts. A fit that ends by the clock is not reproducible.
     batch_size : int, default=64
         Rows per optimizer step, of all processes together where several make one fit. 32 to 512:
-        few for short fits, which want many steps. With fewer than `n_options`, the first evaluation of the network, which all rows share,
-        weighs more than the others.
+        few for short fits, which want many steps. With fewer than `n_options`, the first
+        evaluation of the network, which all rows share, weighs more than the others.
     gradient_accumulation : int, default=1
         Parts in which a batch is computed, one after the other, so that it takes less memory. Let
         them have `n_options` rows or more, as each makes the first evaluation anew.
