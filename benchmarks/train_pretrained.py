@@ -66,10 +66,13 @@ def main():
     vq = VQDRAW(
         n_stages=10,
         n_options=64,
-        refiner=ConvRefiner(mnist.image_shape, n_channels=120),
+        refiner=ConvRefiner(
+            mnist.image_shape, n_channels=120, n_blocks=2, hidden_size=0, stages_per_round=3
+        ),
         max_steps=arguments.steps,
         batch_size=128,
         learning_rate=8e-3,
+        weight_decay=0.01,
         random_state=SEED,
         verbose=2,
     )

@@ -78,7 +78,7 @@ def gelu(h):
     such numbers makes a step of training take twice as long. There the slope at -8 serves, which is
     as good as 0.
     """
-    return _Gelu.apply(h)
+    return _Gelu.apply(h) if torch.is_grad_enabled() else F.gelu(h)
 
 
 def group_norm(n_channels):
