@@ -34,14 +34,12 @@ EXPECTED_FAILED_CHECKS = {
 @parametrize_with_checks(
     [
         small(),
-        small(encoding="onehot-dense"),
         small(encoding="ordinal"),
         small(encoding="soft"),
         small(beam_size=2),
         small(early_stopping=True, validation_fraction=0.3),
         boosting(),
         boosting(encoding="onehot-dense"),
-        boosting(encoding="ordinal"),
         boosting(encoding="soft"),
         boosting(beam_size=2, n_refits=1),
         boosting(subsample=20, shrinkage="auto"),
