@@ -186,26 +186,27 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         for piece in pieces(*X.shape):
             yield piece, self._decode(self._codes_of(X[piece]))
 
-    def _option_losses(self, X, codes):
-        """Yield (slice, losses (n, S, K)) of rows: what each option would have left of them.
+    def _option_losses(self, X):
+        """Yield (slice, codes (n, S), losses (n, S, K)) of valid rows.
 
-        A subclass may know a shorter way, and other losses than squared errors.
+        The losses are those that each option would have left, after the choices before it. A
+        subclass may know a shorter way, and other losses than squared errors.
         """
         n_stages, n_options = self._code_shape
         for piece in pieces(len(X), n_options * X.shape[1]):
-            rows = X[piece].astype(np.float64)
+            codes, rows = self._codes_of(X[piece]), X[piece].astype(np.float64)
             losses_NSK = np.empty((len(rows), n_stages, n_options))
             for s in range(n_stages):
-                left_NKD = self._propose(codes[piece, :s]) - rows[:, None]
+                left_NKD = self._propose(codes[:, :s]) - rows[:, None]
                 losses_NSK[:, s] = np.square(left_NKD).mean(axis=2)
-            yield piece, losses_NSK
+            yield piece, codes, losses_NSK
 
-    def _soft(self, X, codes):
-        """Return the soft assignments of valid rows and their codes."""
+    def _soft(self, X):
+        """Return the soft assignments of valid rows."""
         n_stages, n_options = self._code_shape
         Z = np.empty((len(X), n_stages * n_options), dtype=np.float32)
-        for piece, losses_NSK in self._option_losses(X, codes):
-            Z[piece] = soft_assignments(losses_NSK, codes[piece])
+        for piece, codes, losses_NSK in self._option_losses(X):
+            Z[piece] = soft_assignments(losses_NSK, codes)
         return Z
 
     def _codes_of(self, X, out=None):
@@ -393,11 +394,11 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
                 "set_output(transform='default')."
             )
         X = self._validate_X(X, reset=False)
+        if self.encoding == "soft":
+            return self._soft(X)
         codes = self._codes_of(X)
         if self.encoding == "ordinal":
             return codes
-        if self.encoding == "soft":
-            return self._soft(X, codes)
         Z = one_hot(codes, self._code_shape[1])
         return Z.toarray() if self.encoding == "onehot-dense" else align_sparse_interface(Z)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import losses
 from ._base import CodeTransformer, unchanged_on_failure
-from ._rows import padded, pieces, tiles, unit_weights
+from ._rows import pieces, tiles, unit_weights
 from ._sklearn import (
     Interval,
     StrOptions,
@@ -239,22 +239,19 @@ class ClusterBoosting(CodeTransformer):
         squares_K = np.square(self.codebooks_[0].astype(np.float64)).mean(axis=1)
         return self.mean_, self.code_usage_[0] @ squares_K + self.stage_loss_[0]
 
+    def _coder(self):
+        return StageCoder(self.loss_, self.mean_, self.codebooks_, self.beam_size)
+
     def _encode(self, X, codes):
-        coder = StageCoder(self.loss_, self.mean_, self.codebooks_, self.beam_size)
+        coder = self._coder()
         for tile in tiles(len(X)):
             codes[tile] = coder.codes(coder.state(X[tile]))
 
-    def _option_losses(self, X, codes):
-        loss, start_D = self.loss_, self.loss_.link(self.mean_)
+    def _option_losses(self, X):
+        coder = self._coder()
         for tile in tiles(len(X)):
-            state = loss._state(X[tile], start_D)
-            losses_NSK = np.empty((len(state), *self._code_shape))
-            for s, (codebook_KD, codes_N) in enumerate(
-                zip(self.codebooks_, codes[tile].T, strict=True)
-            ):
-                losses_NSK[:, s] = loss._options(padded(state), codebook_KD)[: len(state)]
-                loss._move(state, codebook_KD[codes_N])
-            yield tile, losses_NSK
+            codes_NS = coder.codes(coder.state(X[tile]))
+            yield tile, codes_NS, coder.option_losses(coder.state(X[tile]), codes_NS)
 
     def _parameters(self, codes):
         """Return the parameters of the reconstructions of codes or prefixes."""

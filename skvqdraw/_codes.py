@@ -105,10 +105,15 @@ def soft_assignments(losses_NSK, codes_NS):
     In each stage it is the exponential of minus the losses above the best option's, divided by
     `_SOFTNESS` times their mean, and then scaled to length 1 as a one-hot digit is: neither units
     nor the number of the stage matter. The option that was chosen has the largest: where a search
-    chose another than the best, for the sake of later stages, these two change places.
+    chose another than the best, for the sake of later stages, these two change places. Options
+    whose losses are beyond all numbers have 0, unless all of a stage are.
     """
-    above_NSK = losses_NSK - losses_NSK.min(axis=2, keepdims=True)
-    scale_NS1 = _SOFTNESS * above_NSK.mean(axis=2, keepdims=True)
+    losses_NSK = np.where(np.isfinite(losses_NSK), losses_NSK, np.inf)
+    least_NS1 = losses_NSK.min(axis=2, keepdims=True)
+    above_NSK = losses_NSK - np.where(np.isfinite(least_NS1), least_NS1, 0)
+    above_NSK[~np.isfinite(least_NS1[:, :, 0])] = 0
+    known_NSK = np.isfinite(above_NSK)
+    scale_NS1 = _SOFTNESS * above_NSK.mean(axis=2, keepdims=True, where=known_NSK)
     above_NSK /= np.where(scale_NS1 > 0, scale_NS1, 1)
     Z_NSK = np.exp(-above_NSK)
     Z_NSK /= np.linalg.norm(Z_NSK, axis=2, keepdims=True)

@@ -379,10 +379,10 @@ class VQDRAW(TrainedMixin, CodeTransformer):
             params_NP[tile] = coding.preparation.parameters(x_NP)
         return params_NP
 
-    def _option_losses(self, X, codes):
-        unit = float(self.loss_.unit(self.scale_))
-        for tile, losses_NSK in self._coding().option_losses(X, codes):
-            yield tile, losses_NSK.double().cpu().numpy() * unit
+    def _option_losses(self, X):
+        unit, coding = float(self.loss_.unit(self.scale_)), self._coding(**self._beams())
+        for tile, codes_NS, losses_NSK in coding.option_losses(X, self._code_shape[0]):
+            yield tile, codes_NS.cpu().numpy(), losses_NSK.double().cpu().numpy() * unit
 
     def _propose(self, codes):
         shape = len(codes), self._code_shape[1], self.n_features_in_

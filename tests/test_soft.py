@@ -51,7 +51,8 @@ def test_option_losses_are_those_of_decoded_options(make, params):
     estimator = fitted(make, **params)
     codes = estimator.encode(X)
     expected = naive_option_losses(estimator, X, codes)
-    for piece, losses in estimator._option_losses(X, codes):
+    for piece, of_piece, losses in estimator._option_losses(X):
+        np.testing.assert_array_equal(of_piece, codes[piece])
         np.testing.assert_allclose(losses, expected[piece], rtol=1e-4, atol=1e-6)
 
 
@@ -59,7 +60,8 @@ def test_option_losses_are_those_of_decoded_options(make, params):
 def test_option_losses_of_any_estimator_of_codes(make):
     estimator = fitted(make)
     codes = estimator.encode(X)
-    for piece, losses in CodeTransformer._option_losses(estimator, X, codes):
+    for piece, of_piece, losses in CodeTransformer._option_losses(estimator, X):
+        np.testing.assert_array_equal(of_piece, codes[piece])
         expected = naive_option_losses(estimator, X[piece], codes[piece])
         np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-6)
 
@@ -102,6 +104,17 @@ def test_options_that_are_equally_good(code):
     Z = soft_assignments(np.ones((1, 1, 3)), np.array([[code]]))
     np.testing.assert_allclose(Z, np.sqrt(1 / 3), rtol=1e-6)
     assert Z.argmax() == code
+
+
+@pytest.mark.parametrize("beyond", [np.inf, np.nan])
+def test_losses_beyond_all_numbers(beyond):
+    losses = np.array([[[3.0, beyond, 1.0, 2.0], [beyond, beyond, 5.0, beyond], [beyond] * 4]])
+    Z = soft_assignments(losses, np.array([[2, 2, 1]])).reshape(3, 4)
+    expected = soft_assignments(losses[:, :1, [0, 2, 3]], np.array([[1]]))[0]
+    np.testing.assert_allclose(Z[0], np.insert(expected, 1, 0))
+    np.testing.assert_allclose(Z[1], [0, 0, 1, 0], rtol=1e-6)
+    np.testing.assert_allclose(Z[2], 0.5, rtol=1e-6)
+    assert Z[2].argmax() == 1
 
 
 def test_scaled_rows_have_the_same_soft_assignments():

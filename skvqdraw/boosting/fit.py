@@ -49,6 +49,14 @@ class StageCoder:
                 losses_SN[s] = self.loss._losses(state)
         return codes_NS
 
+    def option_losses(self, state, codes_NS):
+        """Return the losses (N, S, K) of all options along codes; the state ends as in `codes`."""
+        losses_NSK = np.empty((len(state), *self.codebooks_SKD.shape[:2]))
+        for s, codebook_KD in enumerate(self.codebooks_SKD):
+            losses_NSK[:, s] = self.loss._options(padded(state), codebook_KD)[: len(state)]
+            self.loss._move(state, codebook_KD[codes_NS[:, s]])
+        return losses_NSK
+
 
 class BoostingFit:
     """What a fit works on, apart from the estimator until all of it is done."""

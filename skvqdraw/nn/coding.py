@@ -47,14 +47,16 @@ class Coding:
         for tile, coded in self._in_tiles(encode, len(X) if rows is None else len(rows)):
             yield tile, *coded
 
-    def option_losses(self, X, codes):
-        """Yield (slice, losses_NSK) of what each option would have left of rows of these codes."""
+    def option_losses(self, X, n_stages):
+        """Yield (slice, codes_NS, losses_NSK) of X: what each option would have left of rows."""
 
         def losses(coder, tile):
             target_ND = self.preparation.forward(X[tile]).to(self.device)
-            return coder.option_losses(target_ND, self._on_device(codes[tile]))
+            codes_NS, _ = coder.encode(target_ND, n_stages)
+            return codes_NS, coder.option_losses(target_ND, codes_NS)
 
-        yield from self._in_tiles(losses, len(X))
+        for tile, found in self._in_tiles(losses, len(X)):
+            yield tile, *found
 
     def decoded(self, codes):
         """Yield (slice, x_NP) of codes or prefixes."""
