@@ -21,6 +21,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from bench_baselines import BOOSTING, error_of
 from descriptors import load_descriptors
 from machine import Report
 from mnist import load_images
@@ -34,7 +35,6 @@ from skvqdraw.refiners import ConvRefiner
 
 N_PROBE = 20_000
 SECONDS = (30, 60, 120, 300)
-BOOSTING = {"max_iter": 10, "tol": 0, "beam_size": 16, "n_refits": 5}
 IMAGES = {"refiner": ConvRefiner((28, 28)), "n_stages": 10, "n_options": 64}
 VECTORS = {"n_stages": 8, "n_options": 256}
 
@@ -74,9 +74,8 @@ def probe(features, features_test, data):
 def judge(estimator, data):
     """Return the error, the bits in use and what probes read."""
     codes = estimator.encode(data.X_test)
-    left = np.square(estimator.decode(codes) - data.X_test, dtype=np.float64)
     result = {
-        "test_error": float(f"{left.mean():.4g}"),
+        "test_error": error_of(data.X_test, estimator.decode(codes)),
         "entropy_bits": round(entropy_bits(option_frequencies(codes, estimator.n_options)), 2),
     }
     for encoding in ("onehot", "soft") if data.y is not None else ():
@@ -98,7 +97,8 @@ def measure(estimator, data):
 def contenders(settings, lengths, seed):
     """Yield the name and the estimator of each fit."""
     shape = {name: settings[name] for name in ("n_stages", "n_options")}
-    yield "ClusterBoosting", ClusterBoosting(**shape, **BOOSTING, random_state=seed)
+    boosting = BOOSTING["ClusterBoosting, beam 16, 5 refits"]
+    yield "ClusterBoosting", ClusterBoosting(**shape, **boosting, random_state=seed)
     for seconds in lengths:
         budget = {"max_steps": None, "max_time": seconds}
         yield f"{seconds:g} s", VQDRAW(**settings, **budget, random_state=seed)

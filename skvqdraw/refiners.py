@@ -221,8 +221,8 @@ class ConvRefiner(_FactoredRefiner):
     hidden_size : int, default=64
         Width of the fully connected layer beside the convolutions; 0 for none. It learns fast
         where things are at the same place in all images, and has most of the parameters:
-        ``hidden_size * basis_size * n_features`` for each network. 0 to 128; 0 for thousands of
-        features.
+        ``hidden_size * basis_size * n_features`` for each network. 32 to 128; fewer, or 0, where
+        thousands of features and many stages would make that too many.
     basis_size : int, default=24
         Number of basis images of a round. 8 to 64; the cost grows with its square.
     stages_per_round : int, default=5
