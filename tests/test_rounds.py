@@ -8,7 +8,7 @@ import torch
 
 from skvqdraw.losses import Loss, SquaredError
 from skvqdraw.nn import DenseRound, FactoredRound
-from skvqdraw.nn.rounds import Round, TableRound, _Products
+from skvqdraw.nn.rounds import Round, TableRound, _Products, _smallest
 
 N, T, K, D, R = 5, 3, 7, 11, 4
 RELATIVE = 1e-10
@@ -233,6 +233,24 @@ def test_greedy_search_chooses_stage_by_stage(kind):
     for stage in range(a_round.n_stages):
         assert torch.equal(codes[:, 0, stage], naive_grid(a_round, target).argmin(1))
         a_round = a_round.choose(codes[:, 0, stage])
+
+
+@pytest.mark.parametrize("n_kept", [1, 3])
+@pytest.mark.parametrize("n_losses", [7, 96, 32 * 96, 32 * 200, 32 * 200 + 1])
+def test_the_smallest_of_many_losses(n_kept, n_losses):
+    loss = torch.randn(50, n_losses, generator=torch.Generator().manual_seed(0))
+    kept, places = _smallest(loss, n_kept)
+    assert torch.equal(kept.sort(1).values, loss.sort(1).values[:, :n_kept])
+    assert torch.equal(loss.gather(1, places), kept)
+    assert all(len(set(row.tolist())) == n_kept for row in places)
+    ties = torch.randint(3, (50, n_losses), generator=torch.Generator().manual_seed(1))
+    _, first = _smallest(ties.float(), 1)
+    assert torch.equal(
+        first[:, 0], torch.stack([(row == row.min()).nonzero()[0, 0] for row in ties])
+    )
+    kept, places = _smallest(ties.float(), n_kept)
+    assert torch.equal(kept.sort(1).values, ties.float().sort(1).values[:, :n_kept])
+    assert all(len(set(row.tolist())) == n_kept for row in places)
 
 
 def test_table_round_is_a_table_and_then_the_basis_of_the_choice():

@@ -1,5 +1,7 @@
 """Sequential coding against loops over candidates that are written out."""
 
+import copy
+import pickle
 import weakref
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from skvqdraw._rows import TILE_ROWS
 from skvqdraw.losses import SquaredError
-from skvqdraw.nn import DenseRound
+from skvqdraw.nn import DenseRound, networks
 from skvqdraw.nn.coding import TileCoder
 from skvqdraw.nn.objective import accumulate_gradients, stage_weights
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner
@@ -293,20 +295,104 @@ def test_wider_beams_find_better_codes(name):
     assert errors[-1] < errors[0]
 
 
-def test_more_options_than_rows_in_a_tile():
-    """Then the first round is the table alone, and the network sees each row's own choice."""
+def make_wide_network(refiner=None):
+    """More options than a search through the table and what follows takes together."""
     torch.manual_seed(0)
-    network = MLPRefiner(hidden_size=8, basis_size=3).build(D, 4, TILE_ROWS + 1).double()
+    refiner = refiner or MLPRefiner(hidden_size=8, basis_size=3)
+    network = refiner.build(D, 6, TILE_ROWS + 1).double().eval()
     network.start_from_table(torch.randn(TILE_ROWS + 1, D).numpy())
-    target = make_target(6)
+    return network
+
+
+@pytest.mark.parametrize("most_kept", [0, 2**26])
+def test_more_options_than_rows_in_a_tile(most_kept, monkeypatch):
+    """Then a search chooses of the table first, whether or not bases are kept for its options."""
+    monkeypatch.setattr(networks, "_MOST_KEPT", most_kept)
+    network, target = make_wide_network(), make_target(6)
     with torch.no_grad():
-        codes, ends = encode(network, target, 4)
-        expected_codes, expected_ends = naive_encode(network, target, 4)
-        wide, _ = encode(network, target, 4, beam_size=3, round_beam_size=4)
+        assert network(target, 0).n_stages == (4 if most_kept else 1)
+        codes, ends = encode(network, target, 6)
+        expected_codes, expected_ends = naive_encode(network, target, 6)
+        wide, _ = encode(network, target, 6, beam_size=3, round_beam_size=4)
         errors = [(decode(network, c) - target).square().mean() for c in (codes, wide)]
     assert torch.equal(codes, expected_codes)
     torch.testing.assert_close(ends, expected_ends)
     assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("beams", [{}, {"round_beam_size": 4}, {"beam_size": 3}], ids=str)
+def test_kept_bases_change_nothing_but_the_time(beams, monkeypatch):
+    network, target = make_wide_network(), make_target(20)
+    with torch.no_grad():
+        codes, ends = encode(network, target, 6, **beams)
+        for stop in (1, 3, 5):
+            shorter, _ = encode(network, target, stop, **beams)
+            assert shorter.shape == (20, stop)
+        monkeypatch.setattr(networks, "_MOST_KEPT", 0)
+        expected_codes, expected_ends = encode(network, target, 6, **beams)
+    assert torch.equal(codes, expected_codes)
+    torch.testing.assert_close(ends, expected_ends)
+
+
+def change_in_place(network):
+    with torch.no_grad():
+        network.trunks[0].head.weight.mul_(-2)
+
+
+def change_behind_the_back(network):
+    network.trunks[0].head.weight.data.mul_(-2)
+
+
+def change_the_table(network):
+    network.table.data.mul_(0.5)
+
+
+@pytest.mark.parametrize(
+    "change", [change_in_place, change_behind_the_back, change_the_table, torch.nn.Module.float]
+)
+def test_kept_bases_are_those_of_the_weights_there_are(change, monkeypatch):
+    network, target = make_wide_network(), make_target(20)
+    with torch.no_grad():
+        before, _ = encode(network, target, 6)
+        change(network)
+        target = target.to(network.table.dtype)
+        codes, ends = encode(network, target, 6)
+        monkeypatch.setattr(networks, "_MOST_KEPT", 0)
+        expected_codes, expected_ends = encode(network, target, 6)
+    assert torch.equal(codes, expected_codes)
+    torch.testing.assert_close(ends, expected_ends)
+    assert ends.dtype == target.dtype
+    if change is not torch.nn.Module.float:
+        assert not torch.equal(codes, before)
+
+
+def test_bases_are_kept_for_coding_only_and_travel_nowhere():
+    network = make_wide_network()
+    with torch.no_grad():
+        first = network(make_target(2), 0)
+        # The same tensor at the next call: nothing is computed twice.
+        assert network(make_target(5), 0)._basis_KDR is first._basis_KDR
+        assert network._kept is not None
+        with torch.enable_grad():
+            assert network(make_target(2), 0).n_stages == 1
+        for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+            assert copied._kept is None
+            codes = [encode(one, make_target(9), 6)[0] for one in (copied, network)]
+            assert torch.equal(*codes)
+        assert "kept" not in " ".join(network.state_dict())
+        network.train()
+    assert network._kept is None
+    assert network(make_target(2), 0).n_stages == 1
+
+
+@pytest.mark.parametrize(("n_options", "n_stages"), [(64, 4), (65, 1)])
+def test_training_shares_the_first_evaluation_where_that_is_no_dearer_than_a_batch(
+    n_options, n_stages
+):
+    """By the number of options alone: parts of a batch are trained on as the whole is."""
+    network = MLPRefiner(hidden_size=8, basis_size=3).build(D, 6, n_options).train()
+    for n_rows in (1, 64, 200):
+        assert network(torch.zeros(n_rows, D), 0).n_stages == n_stages
 
 
 def test_the_widest_beam_is_exhaustive():

@@ -229,26 +229,35 @@ class TileCoder:
 
     def _search(self, target_ND, n_stages):
         """Beam search through the rounds; x_MP holds the hypotheses of a row side by side."""
-        x_MP, codes_MS = self._start_NP, None
-        while codes_MS is None or codes_MS.shape[1] < n_stages:
+        a_round, codes_MS = self._first, None
+        while True:
             stage = 0 if codes_MS is None else codes_MS.shape[1]
-            a_round = self._round(x_MP, stage)
-            n_next = min(a_round.n_stages, n_stages - stage)
+            n_next = min(a_round.n_together, n_stages - stage)
             n_best = self.beam_size if stage + n_next < n_stages else 1
             rows_NB, codes_NBT = a_round.search(
                 target_ND, self.loss, n_next, self.round_beam_size, n_best
             )
-            if self.beam_size == 1:
-                x_MP = follow(a_round, codes_NBT[:, 0])
-            else:  # one hypothesis of each row at a time: what they take of the round is copied
-                columns = zip(rows_NB.unbind(1), codes_NBT.unbind(1), strict=True)
-                x_NBP = torch.stack([follow(a_round.take(r), c) for r, c in columns], 1)
-                x_MP = x_NBP.flatten(0, 1)
             codes_MT = codes_NBT.flatten(0, 1)
             if stage > 0:
                 codes_MT = torch.cat([codes_MS[rows_NB.flatten()], codes_MT], 1)
             codes_MS = codes_MT
-        return codes_MS, x_MP
+            stage += n_next
+            if n_next < a_round.n_stages and stage < n_stages:
+                a_round = choose_all(a_round.take(rows_NB.flatten()), codes_NBT.flatten(0, 1))
+                continue
+            x_MP = self._followed(a_round, rows_NB, codes_NBT)
+            if stage == n_stages:
+                return codes_MS, x_MP
+            a_round = self._round(x_MP, stage)
+
+    def _followed(self, a_round, rows_NB, codes_NBT):
+        """Return the reconstructions of hypotheses."""
+        if self.beam_size == 1:
+            return follow(a_round, codes_NBT[:, 0])
+        # One hypothesis of each row at a time: what they take of the round is copied.
+        columns = zip(rows_NB.unbind(1), codes_NBT.unbind(1), strict=True)
+        x_NBP = torch.stack([follow(a_round.take(r), c) for r, c in columns], 1)
+        return x_NBP.flatten(0, 1)
 
     def _round(self, x_NP, stage):
         return self._first if stage == 0 else evaluate(self.network, x_NP, stage, self.bf16)
@@ -258,11 +267,16 @@ class TileCoder:
         return F.pad(rows, (0, 0, 0, self.n_samples - len(rows)))
 
 
-def follow(a_round, codes_MT):
-    """Return the reconstruction after choosing these codes, a column for each stage."""
+def choose_all(a_round, codes_MT):
+    """Return what follows a round after choosing these codes, a column for each stage."""
     for codes_M in codes_MT.unbind(1):
         a_round = a_round.choose(codes_M)
-    return a_round.reconstruction()
+    return a_round
+
+
+def follow(a_round, codes_MT):
+    """Return the reconstruction after choosing these codes."""
+    return choose_all(a_round, codes_MT).reconstruction()
 
 
 def evaluate(network, x_NP, stage, bf16):

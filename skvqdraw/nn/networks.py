@@ -5,6 +5,7 @@ Axes: N samples, S stages, K options, D features, R basis vectors, C H W image.
 
 import math
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +16,13 @@ from .blocks import ConvBlock, LinearBlock, StageMask, gelu, group_norm, normal
 from .refinement import RefinementNetwork
 from .rounds import FactoredRound, TableRound
 
-# Most options for which the first evaluation of the network serves all that may be chosen at stage
-# 0: then it costs no more than that of a tile of rows.
-_MOST_SHARED = TILE_ROWS
+# Most options for which one search goes through the table and the stages after it. In coding: what
+# serves all that may be chosen at stage 0 costs no more than a tile of rows then; in training: no
+# more than a batch of 64.
+_MOST_TOGETHER = TILE_ROWS
+_MOST_TOGETHER_IN_TRAINING = 64
+# Most values of bases, one for each option of the table, that are kept with a network.
+_MOST_KEPT = 2**26
 # What the weights of heads start with, as a share of PyTorch's start. A basis of its size is noise
 # that a short fit would have to unlearn first.
 _HEAD_START = 0.2
@@ -42,6 +47,7 @@ class FactoredNetwork(RefinementNetwork):
     """
 
     draws = False
+    _kept = None
 
     def __init__(
         self,
@@ -76,16 +82,55 @@ class FactoredNetwork(RefinementNetwork):
 
     def forward(self, x_ND, stage):
         if stage > 0:
-            return FactoredRound(x_ND, *self._basis_and_mixing(x_ND, stage))
-        if self.plan and len(self.table) <= _MOST_SHARED:
-            # The next evaluation has only K different inputs: serve it along with the table.
-            return TableRound(len(x_ND), self.table, *self._basis_and_mixing(self.table, 1))
-        return TableRound(len(x_ND), self.table)
+            return FactoredRound(x_ND, self._basis(x_ND, stage), self._mixing(stage))
+        most_together = _MOST_TOGETHER_IN_TRAINING if self.training else _MOST_TOGETHER
+        together = len(self.table) <= most_together
+        coding = not self.training and not torch.is_grad_enabled()
+        keeps = coding and self.table.numel() * self.mixing.shape[2] <= _MOST_KEPT
+        if not self.plan or not (together or keeps):
+            return TableRound(len(x_ND), self.table)
+        # The next evaluation has only K different inputs: serve it along with the table.
+        basis_KDR = self._kept_basis() if keeps else self._basis(self.table, 1)
+        return TableRound(len(x_ND), self.table, basis_KDR, self._mixing(1), apart=not together)
 
-    def _basis_and_mixing(self, x_ND, stage):
-        stop, trunk, position = self.plan[stage]
-        basis_NDR = self.trunks[trunk](x_ND, position).to(x_ND.dtype)
-        return basis_NDR, self.mixing[stage - 1 : stop - 1]
+    def train(self, mode=True):
+        if mode:
+            self._kept = None
+        return super().train(mode)
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_kept": None}
+
+    def _basis(self, x_ND, stage):
+        _, trunk, position = self.plan[stage]
+        return self.trunks[trunk](x_ND, position).to(x_ND.dtype)
+
+    def _mixing(self, stage):
+        stop, _, _ = self.plan[stage]
+        return self.mixing[stage - 1 : stop - 1]
+
+    def _kept_basis(self):
+        """Return the bases after each option of the table, made anew if they would not be equal."""
+        kind = self.table.device.type
+        made_in = self.table.device, self.table.dtype, torch.is_autocast_enabled(kind)
+        made_of = self.table, *self.trunks[0].parameters()
+        kept = self._kept
+        if (
+            kept is None
+            or kept.made_in != made_in
+            or not all(map(torch.equal, kept.made_of, made_of))
+        ):
+            copies = [tensor.detach().clone() for tensor in made_of]
+            self._kept = kept = _Kept(made_in, copies, self._basis(self.table, 1))
+        return kept.basis_KDR
+
+
+class _Kept(NamedTuple):
+    """Bases that are kept with a network, and what they depend on."""
+
+    made_in: tuple
+    made_of: list
+    basis_KDR: torch.Tensor
 
 
 class MLPTrunk(nn.Module):

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+# Neighbours among losses of which the smallest is looked for first, where there are very many.
+_GROUP = 32
+
 
 class Round:
     """Base class of rounds: what they must offer, and a beam search made of nothing else."""
@@ -22,6 +25,11 @@ class Round:
     """Number of stages that are left."""
     n_alone = 0
     """Number of first stages that are as good as rounds of their own, such as a table's."""
+
+    @property
+    def n_together(self):
+        """Number of next stages that one search goes through, no more than `n_stages`."""
+        return self.n_stages
 
     def losses(self, target_MD, loss):
         """Return the losses of the current stage's candidates.
@@ -125,16 +133,33 @@ class _Beam:
         K = loss_NBK.shape[2]
         flat_loss = loss_NBK.flatten(1)
         n_kept = min(n_kept, flat_loss.shape[1])
-        if n_kept == 1:
-            best_NB = flat_loss.argmin(1, keepdim=True)
-            kept_NB = flat_loss.gather(1, best_NB)
-        else:
-            kept_NB, best_NB = flat_loss.topk(n_kept, largest=False)
+        kept_NB, best_NB = _smallest(flat_loss, n_kept)
         parents_NB, options_NB = best_NB // K, best_NB % K
         self.rows_NB = self.rows_NB.gather(1, parents_NB)
         codes_NBT = pick(self.codes_NBT, parents_NB)
         self.codes_NBT = torch.cat([codes_NBT, options_NB[:, :, None]], 2)
         return kept_NB, parents_NB, options_NB
+
+
+def _smallest(loss_NC, n_kept):
+    """Return the smallest losses of each row and where they are: of equals, if one, the first."""
+    n_groups = loss_NC.shape[1] // _GROUP
+    if n_groups * _GROUP < loss_NC.shape[1] or n_groups < _GROUP * n_kept:
+        return _smallest_of_few(loss_NC, n_kept)
+    # Of groups of neighbours, those of the smallest minima have all that is to be kept.
+    minima_NG = loss_NC.unflatten(1, (n_groups, _GROUP)).amin(2)
+    _, groups_NB = _smallest_of_few(minima_NG, n_kept)
+    within = torch.arange(_GROUP, device=loss_NC.device)
+    columns_NC = (groups_NB[:, :, None] * _GROUP + within).flatten(1)
+    kept_NB, places_NB = _smallest_of_few(loss_NC.gather(1, columns_NC), n_kept)
+    return kept_NB, columns_NC.gather(1, places_NB)
+
+
+def _smallest_of_few(loss_NC, n_kept):
+    if n_kept == 1:
+        best_N1 = loss_NC.argmin(1, keepdim=True)
+        return loss_NC.gather(1, best_N1), best_N1
+    return loss_NC.topk(n_kept, largest=False)
 
 
 def pick(values, parents_NC):
@@ -262,8 +287,9 @@ class FactoredRound(Round):
         if not loss.quadratic:
             return super().search(target_ND, loss, n_stages, beam_size, n_best)
         beam = _Beam(self.n_rows, target_ND)
-        if len(target_ND) < self.n_rows:
-            target_ND = target_ND.repeat_interleave(beam.rows_NB.shape[1], 0)
+        B = beam.rows_NB.shape[1]
+        if B > 1:
+            target_ND = target_ND.repeat_interleave(B, 0)
         # Not under no_grad: the losses of the same target will want their gradient.
         rr_M, q_MR, gram_MRR = (product.detach() for product in self._products_with(target_ND))
         with torch.no_grad():
@@ -274,7 +300,7 @@ class FactoredRound(Round):
                 rr_M.view(beam.rows_NB.shape),
                 q_MR.view(*beam.rows_NB.shape, -1),
                 gram_MRR,
-                beam.rows_NB,
+                None if B == 1 else beam.rows_NB,
                 self._mixing_TKR[:n_stages],
                 beam_size,
                 n_best,
@@ -340,19 +366,28 @@ class TableRound(Round):
         The basis after each choice of the first stage.
     mixing_TKR : tensor of shape (n_stages - 1, n_options, n_basis), default=None
         How the options of the stages after it mix that basis.
+    apart : bool, default=False
+        Whether a search goes through the first stage alone. Together with what follows it takes
+        the products of all rows with all bases: too many where there are many options.
     """
 
     n_alone = 1
 
-    def __init__(self, n_rows, table_KD, basis_KDR=None, mixing_TKR=None):
+    def __init__(self, n_rows, table_KD, basis_KDR=None, mixing_TKR=None, *, apart=False):
         self.n_rows = n_rows
         self._table_KD = table_KD
         self._basis_KDR = basis_KDR
         self._mixing_TKR = mixing_TKR
+        self._apart = apart
 
     @property
     def n_stages(self):
         return 1 if self._mixing_TKR is None else 1 + len(self._mixing_TKR)
+
+    @property
+    def n_together(self):
+        """Number of next stages that one search goes through."""
+        return 1 if self._apart else self.n_stages
 
     def losses(self, target_ND, loss):
         if not loss.quadratic:
@@ -390,7 +425,8 @@ class TableRound(Round):
         return FactoredRound(x_ND, self._basis_KDR.index_select(0, codes_N), self._mixing_TKR)
 
     def take(self, rows):
-        return TableRound(len(rows), self._table_KD, self._basis_KDR, self._mixing_TKR)
+        basis_KDR, mixing_TKR = self._basis_KDR, self._mixing_TKR
+        return TableRound(len(rows), self._table_KD, basis_KDR, mixing_TKR, apart=self._apart)
 
     def materialise(self):
         return self._table_KD.expand(self.n_rows, -1, -1)
@@ -449,25 +485,39 @@ def _search_mixtures(beam, rr_NB, q_NBR, gram_URR, bases_NB, mixing_TKR, beam_si
     """Go on with a beam search through stages that mix one basis; see `Round.search`.
 
     Each hypothesis has a residual of squared norm `rr_NB`, of products `q_NBR` with its basis,
-    and the number `bases_NB` of that basis' Gram matrix.
+    and the number `bases_NB` of that basis' Gram matrix; None where a sample has but one.
     """
     T = len(mixing_TKR)
-    squares_TKRR = mixing_TKR[..., None] * mixing_TKR[:, :, None]
-    squares_UTK = torch.tensordot(gram_URR, squares_TKRR, dims=([1, 2], [2, 3]))
+    squares_UTK = _squares(gram_URR, mixing_TKR)
+    # |r|^2 - 2 m . q as one product: where options are many, every pass over them costs.
+    right_TRK = F.pad(-2 * mixing_TKR, (0, 1), value=1.0).transpose(1, 2)
     for t in range(T):
-        loss_NBK = torch.matmul(q_NBR, -2 * mixing_TKR[t].T)
-        loss_NBK += rr_NB[:, :, None]
-        loss_NBK += squares_UTK[bases_NB, t]
+        loss_NBK = torch.matmul(torch.cat([q_NBR, rr_NB[:, :, None]], 2), right_TRK[t])
+        loss_NBK += squares_UTK[:, t, None] if bases_NB is None else squares_UTK[bases_NB, t]
         rr_NB, parents_NB, options_NB = beam.extend(loss_NBK, beam_size if t < T - 1 else n_best)
         if t < T - 1:
-            bases_NB = bases_NB.gather(1, parents_NB)
+            if bases_NB is not None:
+                bases_NB = bases_NB.gather(1, parents_NB)
             moved_NBR = _moved(gram_URR, bases_NB, mixing_TKR[t], options_NB)
             q_NBR = pick(q_NBR, parents_NB) - moved_NBR
     return beam.rows_NB, beam.codes_NBT
 
 
+def _squares(gram_URR, mixing_TKR):
+    """Return m . G m of every basis, stage and option, (U, T, K)."""
+    T, K, R = mixing_TKR.shape
+    i, j = torch.triu_indices(R, R, device=gram_URR.device)
+    # G is symmetric: half of it will do.
+    mixing_RC = mixing_TKR.flatten(0, 1).T.contiguous()
+    products_PC = mixing_RC[i] * mixing_RC[j]
+    half_UP = gram_URR.flatten(1)[:, i * R + j] * (2 - (i == j).to(gram_URR.dtype))
+    return (half_UP @ products_PC).unflatten(1, (T, K))
+
+
 def _moved(gram_URR, bases_NB, mixing_KR, options_NB):
     """Return G m of each hypothesis, (N, B, R)."""
+    if bases_NB is None:
+        return torch.bmm(mixing_KR[options_NB], gram_URR)
     U, R, _ = gram_URR.shape
     if bases_NB.numel() * R < U * len(mixing_KR):  # fewer products than those of all options
         return torch.einsum("nbrs,nbs->nbr", gram_URR[bases_NB], mixing_KR[options_NB])
