@@ -1,12 +1,11 @@
-"""Train the weights that the package ships: `skvqdraw.load_pretrained("mnist-60bit")`.
+"""Train weights that the package ships, for `skvqdraw.load_pretrained`.
 
-    SKVQDRAW_DATA=folder python benchmarks/train_pretrained.py --steps 16000 \\
-        --out skvqdraw/weights/mnist-60bit.safetensors --log benchmarks/results/mnist-60bit.log \\
-        --decoded tests/data/mnist-60bit-decoded.npz
+    SKVQDRAW_DATA=folder python benchmarks/train_pretrained.py mnist-60bit
 
 It learns from the 60,000 training images and from three slightly turned, sheared and stretched
-copies of each, so that it sees few images often enough to learn them by heart.
-`bench_pretrained.py` judges it.
+copies of each, so that it sees few images often enough to learn them by heart. It writes the
+weights, a log, and what some random codes decode to. With `--checkpoint`, a training that was ended
+goes on when the same command is given again. `bench_pretrained.py` judges the weights.
 """
 
 import argparse
@@ -22,8 +21,29 @@ from skvqdraw import VQDRAW
 from skvqdraw.datasets import fetch_mnist
 from skvqdraw.refiners import ConvRefiner
 
+ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 N_COPIES = 3
+MODELS = {
+    "mnist-60bit": {
+        "refiner": ConvRefiner(
+            (28, 28), n_channels=120, n_blocks=2, hidden_size=0, stages_per_round=3
+        ),
+        "max_steps": 16_000,
+        "batch_size": 128,
+        "learning_rate": 8e-3,
+        "weight_decay": 0.01,
+    },
+    "mnist-60bit-v2": {
+        "refiner": ConvRefiner(
+            (28, 28), n_channels=96, n_blocks=2, hidden_size=0, stages_per_round=3
+        ),
+        "max_steps": 18_000,
+        "batch_size": 64,
+        "learning_rate": 1e-2,
+        "weight_decay": 0.1,
+    },
+}
 
 
 def wiggled(images, rng):
@@ -53,34 +73,21 @@ def write_decoded(vq, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=16_000)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--log", type=Path, required=True)
-    parser.add_argument("--decoded", type=Path, required=True)
-    arguments = parser.parse_args()
+    parser.add_argument("name", choices=MODELS, help="which weights")
+    parser.add_argument("--checkpoint", help="a file to go on from if the training is ended")
+    name, checkpoint = vars(parser.parse_args()).values()
 
     mnist, rng = fetch_mnist(), np.random.default_rng(SEED)
     images = mnist.data.reshape(-1, *mnist.image_shape)
     pool = np.concatenate([images, *(wiggled(images, rng) for _ in range(N_COPIES))])
     X = pool.reshape(len(pool), -1) / np.float32(255)
-    vq = VQDRAW(
-        n_stages=10,
-        n_options=64,
-        refiner=ConvRefiner(
-            mnist.image_shape, n_channels=120, n_blocks=2, hidden_size=0, stages_per_round=3
-        ),
-        max_steps=arguments.steps,
-        batch_size=128,
-        learning_rate=8e-3,
-        weight_decay=0.01,
-        random_state=SEED,
-        verbose=2,
-    )
-    with arguments.log.open("w", buffering=1) as log, contextlib.redirect_stdout(log):
+    vq = VQDRAW(n_stages=10, n_options=64, **MODELS[name], random_state=SEED, verbose=2)
+    log_path = ROOT / f"benchmarks/results/{name}.log"
+    with log_path.open("a", buffering=1) as log, contextlib.redirect_stdout(log):
         print(json.dumps(describe()))
-        vq.fit(X)
-    vq.set_params(verbose=0).save(arguments.out)
-    write_decoded(vq, arguments.decoded)
+        vq.set_params(checkpoint=checkpoint).fit(X)
+    vq.set_params(verbose=0, checkpoint=None).save(ROOT / f"skvqdraw/weights/{name}.safetensors")
+    write_decoded(vq, ROOT / f"tests/data/{name}-decoded.npz")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ class FactoredNetwork(RefinementNetwork):
         return super().train(mode)
 
     def __getstate__(self):
-        return {**super().__getstate__(), "_kept": None}
+        return {**self.__dict__, "_kept": None}
 
     def _basis(self, x_ND, stage):
         _, trunk, position = self.plan[stage]
@@ -111,8 +111,9 @@ class FactoredNetwork(RefinementNetwork):
 
     def _kept_basis(self):
         """Return the bases after each option of the table, made anew if they would not be equal."""
-        kind = self.table.device.type
-        made_in = self.table.device, self.table.dtype, torch.is_autocast_enabled(kind)
+        device = self.table.device
+        autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+        made_in = device, self.table.dtype, autocast
         made_of = self.table, *self.trunks[0].parameters()
         kept = self._kept
         if (
