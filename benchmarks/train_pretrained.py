@@ -83,7 +83,11 @@ def main():
     X = pool.reshape(len(pool), -1) / np.float32(255)
     vq = VQDRAW(n_stages=10, n_options=64, **MODELS[name], random_state=SEED, verbose=2)
     log_path = ROOT / f"benchmarks/results/{name}.log"
-    with log_path.open("a", buffering=1) as log, contextlib.redirect_stdout(log):
+    goes_on = checkpoint is not None and Path(checkpoint).exists()
+    with (
+        log_path.open("a" if goes_on else "w", buffering=1) as log,
+        contextlib.redirect_stdout(log),
+    ):
         print(json.dumps(describe()))
         vq.set_params(checkpoint=checkpoint).fit(X)
     vq.set_params(verbose=0, checkpoint=None).save(ROOT / f"skvqdraw/weights/{name}.safetensors")

@@ -42,7 +42,8 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         Number of integers in a code. Each refines the ones before; cost grows in proportion.
     n_options : int, default=64
         Number of proposals to choose from at each stage, at least 2. 16 to 1024; powers of two
-        waste no bits. Up to 256, all rows share the first evaluation of the network.
+        waste no bits. In coding all rows share the first evaluation of the network, in training
+        up to 64 options.
     loss : {"squared_error", "log_loss"} or Loss, default="squared_error"
         What to lower. "log_loss" is for rows of 0 and 1, or of chances between them: what is coded
         are log odds, and reconstructions are chances. An object is a loss of your own, see
@@ -79,11 +80,12 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         counts. A fit that ends by the clock is not reproducible.
     batch_size : int, default=64
         Rows per optimizer step, of all processes together where several make one fit. 32 to 512:
-        few for short fits, which want many steps. With fewer than `n_options`, the first
-        evaluation of the network, which all rows share, weighs more than the others.
+        few for short fits, which want many steps. With fewer than `n_options`, if these are 64 or
+        less, the first evaluation of the network, which rows share, weighs more than the others.
     gradient_accumulation : int, default=1
         Parts in which a batch is computed, one after the other, so that it takes less memory. Let
-        them have `n_options` rows or more, as each makes the first evaluation anew.
+        them have `n_options` rows or more, if these are 64 or less, as each makes the first
+        evaluation anew.
     gradient_checkpointing : bool, default=False
         Whether to evaluate the network twice in training, so that memory grows as the square
         root of `n_stages`: for many stages of large images.

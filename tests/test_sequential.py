@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skvqdraw._rows import TILE_ROWS
-from skvqdraw.losses import SquaredError
+from skvqdraw.losses import LogLoss, SquaredError
 from skvqdraw.nn import DenseRound, networks
 from skvqdraw.nn.coding import TileCoder
 from skvqdraw.nn.objective import accumulate_gradients, stage_weights
@@ -295,48 +295,53 @@ def test_wider_beams_find_better_codes(name):
     assert errors[-1] < errors[0]
 
 
-def make_wide_network(refiner=None):
+def make_wide_network():
     """More options than a search through the table and what follows takes together."""
     torch.manual_seed(0)
-    refiner = refiner or MLPRefiner(hidden_size=8, basis_size=3)
-    network = refiner.build(D, 6, TILE_ROWS + 1).double().eval()
+    network = MLPRefiner(hidden_size=8, basis_size=3).build(D, 6, TILE_ROWS + 1).double().eval()
     network.start_from_table(torch.randn(TILE_ROWS + 1, D).numpy())
     return network
 
 
-@pytest.mark.parametrize("most_kept", [0, 2**26])
+@torch.inference_mode()
+def encode_without_keeping(*arguments, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "_MOST_KEPT", 0)
+        return encode(*arguments, **options)
+
+
+@pytest.mark.parametrize("most_kept", [0, 2**25])
+@torch.inference_mode()
 def test_more_options_than_rows_in_a_tile(most_kept, monkeypatch):
     """Then a search chooses of the table first, whether or not bases are kept for its options."""
     monkeypatch.setattr(networks, "_MOST_KEPT", most_kept)
     network, target = make_wide_network(), make_target(6)
-    with torch.no_grad():
-        assert network(target, 0).n_stages == (4 if most_kept else 1)
-        codes, ends = encode(network, target, 6)
-        expected_codes, expected_ends = naive_encode(network, target, 6)
-        wide, _ = encode(network, target, 6, beam_size=3, round_beam_size=4)
-        errors = [(decode(network, c) - target).square().mean() for c in (codes, wide)]
+    assert network(target, 0).n_stages == (4 if most_kept else 1)
+    codes, ends = encode(network, target, 6)
+    expected_codes, expected_ends = naive_encode(network, target, 6)
+    wide, _ = encode(network, target, 6, beam_size=3, round_beam_size=4)
+    errors = [(decode(network, c) - target).square().mean() for c in (codes, wide)]
     assert torch.equal(codes, expected_codes)
     torch.testing.assert_close(ends, expected_ends)
     assert errors[1] < errors[0]
 
 
+@pytest.mark.parametrize("loss", [SquaredError(), LogLoss()], ids=type)
 @pytest.mark.parametrize("beams", [{}, {"round_beam_size": 4}, {"beam_size": 3}], ids=str)
-def test_kept_bases_change_nothing_but_the_time(beams, monkeypatch):
-    network, target = make_wide_network(), make_target(20)
-    with torch.no_grad():
-        codes, ends = encode(network, target, 6, **beams)
-        for stop in (1, 3, 5):
-            shorter, _ = encode(network, target, stop, **beams)
-            assert shorter.shape == (20, stop)
-        monkeypatch.setattr(networks, "_MOST_KEPT", 0)
-        expected_codes, expected_ends = encode(network, target, 6, **beams)
+@pytest.mark.parametrize("n_stages", [1, 3, 4, 6])
+def test_kept_bases_change_nothing_but_the_time(n_stages, beams, loss):
+    network, target = make_wide_network(), make_target(20).sigmoid()
+    with torch.inference_mode():
+        codes, ends = encode(network, target, n_stages, loss, **beams)
+    expected_codes, expected_ends = encode_without_keeping(network, target, n_stages, loss, **beams)
+    assert codes.shape == (20, n_stages)
     assert torch.equal(codes, expected_codes)
     torch.testing.assert_close(ends, expected_ends)
 
 
+@torch.no_grad()
 def change_in_place(network):
-    with torch.no_grad():
-        network.trunks[0].head.weight.mul_(-2)
+    network.trunks[0].head.weight.mul_(-2)
 
 
 def change_behind_the_back(network):
@@ -350,37 +355,33 @@ def change_the_table(network):
 @pytest.mark.parametrize(
     "change", [change_in_place, change_behind_the_back, change_the_table, torch.nn.Module.float]
 )
-def test_kept_bases_are_those_of_the_weights_there_are(change, monkeypatch):
+def test_kept_bases_are_those_of_the_weights_there_are(change):
     network, target = make_wide_network(), make_target(20)
-    with torch.no_grad():
+    with torch.inference_mode():
         before, _ = encode(network, target, 6)
-        change(network)
-        target = target.to(network.table.dtype)
+    change(network)
+    target = target.to(network.table.dtype)
+    with torch.inference_mode():
         codes, ends = encode(network, target, 6)
-        monkeypatch.setattr(networks, "_MOST_KEPT", 0)
-        expected_codes, expected_ends = encode(network, target, 6)
+    expected_codes, expected_ends = encode_without_keeping(network, target, 6)
     assert torch.equal(codes, expected_codes)
     torch.testing.assert_close(ends, expected_ends)
-    assert ends.dtype == target.dtype
-    if change is not torch.nn.Module.float:
-        assert not torch.equal(codes, before)
+    assert torch.equal(codes, before) == (change is torch.nn.Module.float)
 
 
 def test_bases_are_kept_for_coding_only_and_travel_nowhere():
     network = make_wide_network()
-    with torch.no_grad():
+    assert network(make_target(2), 0).n_stages == 1
+    with torch.inference_mode():
         first = network(make_target(2), 0)
         # The same tensor at the next call: nothing is computed twice.
         assert network(make_target(5), 0)._basis_KDR is first._basis_KDR
-        assert network._kept is not None
-        with torch.enable_grad():
-            assert network(make_target(2), 0).n_stages == 1
         for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
             assert copied._kept is None
             codes = [encode(one, make_target(9), 6)[0] for one in (copied, network)]
             assert torch.equal(*codes)
-        assert "kept" not in " ".join(network.state_dict())
-        network.train()
+    assert "kept" not in " ".join(network.state_dict())
+    network.train()
     assert network._kept is None
     assert network(make_target(2), 0).n_stages == 1
 

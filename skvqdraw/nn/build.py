@@ -97,7 +97,7 @@ def built(refiner, loss, n_features, n_stages, n_options):
     return refiner.build(n_features, n_stages, n_options, n_params=loss.n_params)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not in inference mode, in which networks keep what coding will want again
 def check_network(network, refiner, loss, n_features, n_options):
     """Try a network out on a row of zeros; refuse one that is not what a refiner must build."""
     maker = type(refiner).__name__

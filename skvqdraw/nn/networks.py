@@ -16,13 +16,12 @@ from .blocks import ConvBlock, LinearBlock, StageMask, gelu, group_norm, normal
 from .refinement import RefinementNetwork
 from .rounds import FactoredRound, TableRound
 
-# Most options for which one search goes through the table and the stages after it. In coding: what
-# serves all that may be chosen at stage 0 costs no more than a tile of rows then; in training: no
-# more than a batch of 64.
+# Most options for which a search goes through the table and the stages after it together. In coding
+# the limit is the products of all rows with all bases, in training the evaluation of all options.
 _MOST_TOGETHER = TILE_ROWS
 _MOST_TOGETHER_IN_TRAINING = 64
-# Most values of bases, one for each option of the table, that are kept with a network.
-_MOST_KEPT = 2**26
+# Most values of the bases, one for each option of the table, that are kept with a network.
+_MOST_KEPT = 2**25
 # What the weights of heads start with, as a share of PyTorch's start. A basis of its size is noise
 # that a short fit would have to unlearn first.
 _HEAD_START = 0.2
@@ -85,7 +84,7 @@ class FactoredNetwork(RefinementNetwork):
             return FactoredRound(x_ND, self._basis(x_ND, stage), self._mixing(stage))
         most_together = _MOST_TOGETHER_IN_TRAINING if self.training else _MOST_TOGETHER
         together = len(self.table) <= most_together
-        coding = not self.training and not torch.is_grad_enabled()
+        coding = torch.is_inference_mode_enabled() and not self.training
         keeps = coding and self.table.numel() * self.mixing.shape[2] <= _MOST_KEPT
         if not self.plan or not (together or keeps):
             return TableRound(len(x_ND), self.table)
@@ -111,25 +110,28 @@ class FactoredNetwork(RefinementNetwork):
 
     def _kept_basis(self):
         """Return the bases after each option of the table, made anew if they would not be equal."""
-        device = self.table.device
-        autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-        made_in = device, self.table.dtype, autocast
         made_of = self.table, *self.trunks[0].parameters()
+        made_by = (
+            [(tensor.device, tensor.dtype) for tensor in made_of],
+            torch.is_autocast_enabled(self.table.device.type),
+            torch.get_num_threads(),
+        )
         kept = self._kept
         if (
             kept is None
-            or kept.made_in != made_in
+            or kept.made_by != made_by
             or not all(map(torch.equal, kept.made_of, made_of))
         ):
             copies = [tensor.detach().clone() for tensor in made_of]
-            self._kept = kept = _Kept(made_in, copies, self._basis(self.table, 1))
+            parts = [self._basis(some, 1) for some in self.table.split(TILE_ROWS)]
+            self._kept = kept = _Kept(made_by, copies, torch.cat(parts))
         return kept.basis_KDR
 
 
 class _Kept(NamedTuple):
     """Bases that are kept with a network, and what they depend on."""
 
-    made_in: tuple
+    made_by: tuple
     made_of: list
     basis_KDR: torch.Tensor
 

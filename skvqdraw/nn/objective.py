@@ -62,13 +62,13 @@ def accumulate_gradients(
         # What a network draws must come the same the second time.
         draws = hook(network, "draws")
         go_through = partial(checkpoint, go_through, use_reentrant=False, preserve_rng_state=draws)
-    n_together = math.ceil(math.sqrt(n_stages)) if checkpointing else n_stages
+    n_at_once = math.ceil(math.sqrt(n_stages)) if checkpointing else n_stages
     if gradient_decay == 1:
-        n_together = 1
+        n_at_once = 1
     x_NP = target_ND.new_zeros(len(target_ND), target_ND.shape[1] * loss.n_params)
     total = 0.0
     while rounds.n_gone < n_stages:
-        stop = min(rounds.n_gone + n_together, n_stages)
+        stop = min(rounds.n_gone + n_at_once, n_stages)
         x_NP, objective = go_through(x_NP, rounds.n_gone, stop)
         if gradient_decay == 1:
             objective.backward()

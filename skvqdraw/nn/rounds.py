@@ -28,7 +28,7 @@ class Round:
 
     @property
     def n_together(self):
-        """Number of next stages that one search goes through, no more than `n_stages`."""
+        """Number of next stages that a search of coding goes through, `n_stages` or fewer."""
         return self.n_stages
 
     def losses(self, target_MD, loss):
@@ -246,6 +246,8 @@ class FactoredRound(Round):
         The network's output.
     mixing_TKR : tensor of shape (n_stages, n_options, n_basis)
         How each option mixes the basis.
+    bases_N : tensor of shape (n_samples,), default=None
+        Which of the bases each sample has, if it is not one for each of them.
 
     Examples
     --------
@@ -258,12 +260,20 @@ class FactoredRound(Round):
     tensor([[1., 2.]])
     """
 
-    def __init__(self, x_ND, basis_NDR, mixing_TKR):
+    def __init__(self, x_ND, basis_NDR, mixing_TKR, *, bases_N=None):
         self._x_ND = x_ND
-        self._basis_NDR = basis_NDR
+        self._bases, self._bases_N = basis_NDR, bases_N
         self._mixing_TKR = mixing_TKR
         # What `choose` hands on: the mixing rows chosen so far, and what is known of a target.
         self._mixed_NR = self._target_ND = self._products = None
+
+    @property
+    def _basis_NDR(self):
+        """Copied for each sample only when it is asked for."""
+        if self._bases_N is not None:
+            with torch.enable_grad():  # whoever asks first may not want it, and others do
+                self._bases, self._bases_N = self._bases.index_select(0, self._bases_N), None
+        return self._bases
 
     @property
     def n_rows(self):
@@ -386,7 +396,7 @@ class TableRound(Round):
 
     @property
     def n_together(self):
-        """Number of next stages that one search goes through."""
+        """Number of next stages that a search of coding goes through."""
         return 1 if self._apart else self.n_stages
 
     def losses(self, target_ND, loss):
@@ -422,7 +432,7 @@ class TableRound(Round):
         x_ND = F.embedding(codes_N, self._table_KD)
         if self._mixing_TKR is None:
             return _Chosen(x_ND)
-        return FactoredRound(x_ND, self._basis_KDR.index_select(0, codes_N), self._mixing_TKR)
+        return FactoredRound(x_ND, self._basis_KDR, self._mixing_TKR, bases_N=codes_N)
 
     def take(self, rows):
         basis_KDR, mixing_TKR = self._basis_KDR, self._mixing_TKR
@@ -489,10 +499,10 @@ def _search_mixtures(beam, rr_NB, q_NBR, gram_URR, bases_NB, mixing_TKR, beam_si
     """
     T = len(mixing_TKR)
     squares_UTK = _squares(gram_URR, mixing_TKR)
-    # |r|^2 - 2 m . q as one product: where options are many, every pass over them costs.
-    right_TRK = F.pad(-2 * mixing_TKR, (0, 1), value=1.0).transpose(1, 2)
     for t in range(T):
-        loss_NBK = torch.matmul(torch.cat([q_NBR, rr_NB[:, :, None]], 2), right_TRK[t])
+        rr_M1, q_MR = rr_NB.flatten()[:, None], q_NBR.flatten(0, 1)
+        loss_MK = torch.addmm(rr_M1, q_MR, mixing_TKR[t].T, alpha=-2)
+        loss_NBK = loss_MK.unflatten(0, rr_NB.shape)
         loss_NBK += squares_UTK[:, t, None] if bases_NB is None else squares_UTK[bases_NB, t]
         rr_NB, parents_NB, options_NB = beam.extend(loss_NBK, beam_size if t < T - 1 else n_best)
         if t < T - 1:
