@@ -246,8 +246,6 @@ class FactoredRound(Round):
         The network's output.
     mixing_TKR : tensor of shape (n_stages, n_options, n_basis)
         How each option mixes the basis.
-    bases_N : tensor of shape (n_samples,), default=None
-        Which of the bases each sample has, if it is not one for each of them.
 
     Examples
     --------
@@ -260,20 +258,12 @@ class FactoredRound(Round):
     tensor([[1., 2.]])
     """
 
-    def __init__(self, x_ND, basis_NDR, mixing_TKR, *, bases_N=None):
+    def __init__(self, x_ND, basis_NDR, mixing_TKR):
         self._x_ND = x_ND
-        self._bases, self._bases_N = basis_NDR, bases_N
+        self._basis_NDR = basis_NDR
         self._mixing_TKR = mixing_TKR
         # What `choose` hands on: the mixing rows chosen so far, and what is known of a target.
         self._mixed_NR = self._target_ND = self._products = None
-
-    @property
-    def _basis_NDR(self):
-        """Copied for each sample only when it is asked for."""
-        if self._bases_N is not None:
-            with torch.enable_grad():  # whoever asks first may not want it, and others do
-                self._bases, self._bases_N = self._bases.index_select(0, self._bases_N), None
-        return self._bases
 
     @property
     def n_rows(self):
@@ -432,7 +422,7 @@ class TableRound(Round):
         x_ND = F.embedding(codes_N, self._table_KD)
         if self._mixing_TKR is None:
             return _Chosen(x_ND)
-        return FactoredRound(x_ND, self._basis_KDR, self._mixing_TKR, bases_N=codes_N)
+        return FactoredRound(x_ND, self._basis_KDR.index_select(0, codes_N), self._mixing_TKR)
 
     def take(self, rows):
         basis_KDR, mixing_TKR = self._basis_KDR, self._mixing_TKR
