@@ -44,7 +44,7 @@ except OSError:
     image_shape = digits.image_shape
     print("The bundled 8x8 digits instead of MNIST.")
     refiner = ConvRefiner(image_shape, n_channels=64, downsampling=2)
-    vq = VQDRAW(8, 64, refiner=refiner, max_steps=300, random_state=0).fit(X)
+    vq = VQDRAW(8, 64, refiner=refiner, max_steps=150, random_state=0).fit(X)
 
 n_stages = vq.n_stages
 print(f"Mean squared error per pixel on the test images: {-vq.score(X_test):.5f}")
@@ -62,7 +62,9 @@ for s in [1, *range(2, n_stages + 1, 2)]:
     classifiers = [
         make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression(max_iter=300)),
         make_pipeline(OneHotEncoder(handle_unknown="ignore"), mlp),
-        HistGradientBoostingClassifier(categorical_features=[True] * s, random_state=0),
+        HistGradientBoostingClassifier(
+            categorical_features=[True] * s, max_iter=30, random_state=0
+        ),
     ]
     scores = [c.fit(codes[:, :s], y).score(codes_test[:, :s], y_test) for c in classifiers]
     print(f"{6 * s:6d}  " + "  ".join(f"{score:6.4f}" for score in scores))

@@ -37,7 +37,8 @@ def tiny(name, paper, **params):
     """A preset that fits in a moment; the networks of the paper keep their width, not their size."""
     if paper:
         shape = (8, 8, *SHAPES[name][2:])
-        small = {"refiner__image_shape": shape, "n_stages": 4, "refiner__segment_length": 2}
+        small = {"refiner__image_shape": shape, "n_stages": 3, "refiner__segment_length": 2}
+        small["max_steps"] = 2
     else:
         shape = SHAPES[name]
         small = {

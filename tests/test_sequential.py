@@ -35,14 +35,14 @@ def make_target(n_rows, dtype=torch.float64):
     return torch.randn(n_rows, D, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
 
-def encode(network, target, n_stages=S, loss=None, **options):
-    coder = TileCoder(network, loss or SquaredError(), D, **options)
+def encode(network, target, n_stages=S, loss=None, *, tile_rows=32, **options):
+    coder = TileCoder(network, loss or SquaredError(), D, tile_rows=tile_rows, **options)
     tiles = [coder.encode(tile, n_stages) for tile in target.split(coder.n_samples)]
     return tuple(map(torch.cat, zip(*tiles, strict=True)))
 
 
 def decode(network, codes):
-    coder = TileCoder(network, SquaredError(), D)
+    coder = TileCoder(network, SquaredError(), D, tile_rows=32)
     return torch.cat([coder.decode(tile) for tile in codes.split(coder.n_samples)])
 
 
@@ -107,6 +107,7 @@ def test_codes_do_not_depend_on_how_rows_are_batched(name, beams):
     network = make_network(name, torch.float32)
     target = make_target(2 * TILE_ROWS + 17, torch.float32)
     order = torch.randperm(len(target), generator=torch.Generator().manual_seed(2))
+    beams = {**beams, "tile_rows": TILE_ROWS}
     with torch.inference_mode():
         codes, ends = encode(network, target, **beams)
         torch.testing.assert_close(decode(network, codes), ends)
