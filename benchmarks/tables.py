@@ -61,7 +61,7 @@ def spread(values):
     """Return the mean, and beside it how far the farthest value is from it."""
     mean = sum(values) / len(values)
     farthest = max(abs(value - mean) for value in values)
-    return f"{mean:.4g}" + (f" ± {farthest:.1g}" if farthest else "")
+    return f"{mean:.4g}" + (f" ± {float(f'{farthest:.1g}'):g}" if farthest else "")
 
 
 def machine(result):
