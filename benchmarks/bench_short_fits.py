@@ -5,10 +5,10 @@
 
 Three kinds of data: MNIST and the clothes of Fashion-MNIST at 60 bits (ten stages of 64 options,
 `ConvRefiner` with its defaults), and image descriptors (`descriptors.py`) at 64 bits (eight stages
-of 256, `MLPRefiner` with its defaults). ClusterBoosting has a beam of 16 and 5 refits. Errors are
-mean squares per feature of the test rows. The probes are logistic regressions that learn labels
-from the features of 20,000 training rows, one-hot or soft, and read those of all test rows;
-`pixels` is the same from the rows themselves.
+of 256, `MLPRefiner` with its defaults, 256 rows to a step). ClusterBoosting has a beam of 16 and 5
+refits. Errors are mean squares per feature of the test rows. The probes are logistic regressions
+that learn labels from the features of 20,000 training rows, one-hot or soft, and read those of all
+test rows; `pixels` is the same from the rows themselves.
 
 The clothes are `fashion_mnist_30k.npz` in the folder that SKVQDRAW_DATA names: arrays `x_train`
 (the first 30,000 training images), `y_train`, `x_test` and `y_test`.
@@ -36,7 +36,7 @@ from skvqdraw.refiners import ConvRefiner
 N_PROBE = 20_000
 SECONDS = (30, 60, 120, 300)
 IMAGES = {"refiner": ConvRefiner((28, 28)), "n_stages": 10, "n_options": 64}
-VECTORS = {"n_stages": 8, "n_options": 256}
+VECTORS = {"n_stages": 8, "n_options": 256, "batch_size": 256}
 
 
 def load_clothes(quick):

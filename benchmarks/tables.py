@@ -111,7 +111,7 @@ def pretrained(result):
     yield machine(result)
     yield table(result.get("codings", {}), columns, figure)
     read = {"test images recognised": result.get("probe", {})}
-    yield table(read, ("linear", "mlp", "boosting"), "{:.1%}".format)
+    yield table(read, ("linear", "mlp", "boosting", "linear_soft"), "{:.1%}".format)
 
 
 def vectors(result):
@@ -137,9 +137,9 @@ def short_fits(result):
         for contender in dict.fromkeys(key for runs in seeds for key in runs):
             runs = [runs[contender] for runs in seeds if contender in runs]
             rows[contender] = {
-                column: [run[column] for run in runs]
+                column: values
                 for column in SHORT_COLUMNS
-                if column in runs[0]
+                if (values := [run[column] for run in runs if column in run])
             }
         if rows:
             columns = [c for c in SHORT_COLUMNS if any(c in row for row in rows.values())]

@@ -34,15 +34,6 @@ MODELS = {
         "learning_rate": 8e-3,
         "weight_decay": 0.01,
     },
-    "mnist-60bit-v2": {
-        "refiner": ConvRefiner(
-            (28, 28), n_channels=96, n_blocks=2, hidden_size=0, stages_per_round=3
-        ),
-        "max_steps": 18_000,
-        "batch_size": 64,
-        "learning_rate": 1e-2,
-        "weight_decay": 0.1,
-    },
 }
 
 

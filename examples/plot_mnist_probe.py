@@ -44,7 +44,7 @@ except OSError:
     image_shape = digits.image_shape
     print("The bundled 8x8 digits instead of MNIST.")
     refiner = ConvRefiner(image_shape, n_channels=64, downsampling=2)
-    vq = VQDRAW(8, 64, refiner=refiner, max_steps=150, random_state=0).fit(X)
+    vq = VQDRAW(8, 64, refiner=refiner, max_steps=100, random_state=0).fit(X)
 
 n_stages = vq.n_stages
 print(f"Mean squared error per pixel on the test images: {-vq.score(X_test):.5f}")

@@ -149,6 +149,11 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         ),
     }
 
+    # What an option loses by this share of the mean over options divides its soft assignment by e.
+    # Where an option means the same after any prefix, only the nearest matter; where it does not,
+    # classifiers read more from all of them.
+    _softness = 0.4
+
     def _encode(self, X, codes):
         """Write the codes of valid rows into an array (n_samples, n_stages), in bounded memory."""
         raise NotImplementedError
@@ -206,7 +211,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         n_stages, n_options = self._code_shape
         Z = np.empty((len(X), n_stages * n_options), dtype=np.float32)
         for piece, codes, losses_NSK in self._option_losses(X):
-            Z[piece] = soft_assignments(losses_NSK, codes)
+            Z[piece] = soft_assignments(losses_NSK, codes, self._softness)
         return Z
 
     def _codes_of(self, X, out=None):
@@ -381,8 +386,9 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             (n_samples, n_stages * n_options) of float32: in each block of `n_options` columns
             numbers that are the larger the less loss the option would have left at this stage,
             after the choices before it; the largest is the code's. With ``l`` the losses of the
-            options, they are ``exp(-(l - min(l)) / (0.4 * mean(l - min(l))))``, divided by their
-            Euclidean length.
+            options, they are ``exp(-(l - min(l)) / (a * mean(l - min(l))))`` less their mean,
+            divided by their Euclidean length; ``a`` is 2 for `VQDRAW` and 0.4 for
+            `ClusterBoosting`.
         """
         check_is_fitted(self)
         validate_params(self, "encoding")

@@ -95,33 +95,32 @@ def one_hot(codes, n_options):
     )
 
 
-# What lowers the loss by this share of the mean over options counts e times as much.
-_SOFTNESS = 0.4
-
-
-def soft_assignments(losses_NSK, codes_NS):
+def soft_assignments(losses_NSK, codes_NS, softness):
     """Return how well each option would have served, (N, S * K) in float32.
 
     In each stage it is the exponential of minus the losses above the best option's, divided by
-    `_SOFTNESS` times their mean, and then scaled to length 1 as a one-hot digit is: neither units
-    nor the number of the stage matter. The option that was chosen has the largest: where a search
-    chose another than the best, for the sake of later stages, these two change places. Options
-    whose losses are beyond all numbers have 0, unless all of a stage are.
+    `softness` times their mean. The mean over the options is then taken off, and what is left is
+    scaled to length 1: neither units nor the number of the stage matter. The option that was
+    chosen has the largest: where a search chose another than the best, for the sake of later
+    stages, these two change places. Options whose losses are beyond all numbers count as the
+    worst, and those that are all as good have zeros.
     """
     losses_NSK = np.where(np.isfinite(losses_NSK), losses_NSK, np.inf)
     least_NS1 = losses_NSK.min(axis=2, keepdims=True)
     above_NSK = losses_NSK - np.where(np.isfinite(least_NS1), least_NS1, 0)
     above_NSK[~np.isfinite(least_NS1[:, :, 0])] = 0
     known_NSK = np.isfinite(above_NSK)
-    scale_NS1 = _SOFTNESS * above_NSK.mean(axis=2, keepdims=True, where=known_NSK)
+    scale_NS1 = softness * above_NSK.mean(axis=2, keepdims=True, where=known_NSK)
     above_NSK /= np.where(scale_NS1 > 0, scale_NS1, 1)
     Z_NSK = np.exp(-above_NSK)
-    Z_NSK /= np.linalg.norm(Z_NSK, axis=2, keepdims=True)
-    Z_NSK = Z_NSK.astype(np.float32)
+    Z_NSK -= Z_NSK.mean(axis=2, keepdims=True)
+    length_NS1 = np.linalg.norm(Z_NSK, axis=2, keepdims=True)
+    Z_NSK = (Z_NSK / np.where(length_NS1 > 0, length_NS1, 1)).astype(np.float32)
     best_NS1, codes_NS1 = Z_NSK.argmax(axis=2)[:, :, None], codes_NS.astype(np.intp)[:, :, None]
     largest_NS1 = np.take_along_axis(Z_NSK, best_NS1, 2)
     np.put_along_axis(Z_NSK, best_NS1, np.take_along_axis(Z_NSK, codes_NS1, 2), 2)
-    # By a last bit, where others are as good.
+    # By a last bit, where others are as good: of 1 at least, as no one keeps smaller numbers.
+    largest_NS1 = np.maximum(largest_NS1, np.finfo(np.float32).eps)
     np.put_along_axis(Z_NSK, codes_NS1, np.nextafter(largest_NS1, np.float32(2)), 2)
     return Z_NSK.reshape(len(Z_NSK), -1)
 

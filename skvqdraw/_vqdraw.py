@@ -190,6 +190,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         "gradient_decay": [Interval(Real, 0, 1, closed="both")],
         "gradient_checkpointing": ["boolean"],
     }
+    _softness = 2.0
     _learned: dict = {
         "mean_": Array("D", "float32", "float64"),
         "scale_": Number(Interval(Real, 0, None, closed="neither")),

@@ -38,7 +38,7 @@ def tiny(name, paper, **params):
     if paper:
         shape = (8, 8, *SHAPES[name][2:])
         small = {"refiner__image_shape": shape, "n_stages": 3, "refiner__segment_length": 2}
-        small["max_steps"] = 2
+        small |= {"max_steps": 2, "batch_size": 8}
     else:
         shape = SHAPES[name]
         small = {

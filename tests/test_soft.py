@@ -35,6 +35,13 @@ def naive_option_losses(estimator, X, codes):
     return losses
 
 
+def naive_soft(losses, softness):
+    above = losses - losses.min()
+    Z = np.exp(-above / (softness * above[np.isfinite(above)].mean()))
+    Z -= Z.mean()
+    return Z / np.sqrt(np.square(Z).sum())
+
+
 MAKERS = [
     (small, {}),
     (small, {"round_beam_size": 1}),
@@ -83,37 +90,53 @@ def test_the_largest_is_the_code(make, params):
 def test_soft_assignments_fall_with_losses():
     losses = np.random.default_rng(1).random((5, 3, 4))
     codes = losses.argmin(axis=2)
-    Z = soft_assignments(losses, codes).reshape(losses.shape)
+    Z = soft_assignments(losses, codes, 0.7).reshape(losses.shape)
     for row, stage in np.ndindex(5, 3):
-        above = losses[row, stage] - losses[row, stage].min()
-        expected = np.exp(-above / (0.4 * above.mean()))
-        expected /= np.sqrt(np.square(expected).sum())
-        np.testing.assert_allclose(Z[row, stage], expected, rtol=1e-5)
+        np.testing.assert_allclose(Z[row, stage], naive_soft(losses[row, stage], 0.7), atol=1e-6)
     # Neither the unit of losses nor what they all have in common matters.
-    np.testing.assert_allclose(soft_assignments(5 * losses + 2, codes).reshape(Z.shape), Z, 1e-5)
+    other = soft_assignments(5 * losses + 2, codes, 0.7)
+    np.testing.assert_allclose(other.reshape(Z.shape), Z, atol=1e-6)
+    # Where it is very smooth, nothing but the losses and their mean is left.
+    straight = losses.mean(axis=2, keepdims=True) - losses
+    straight /= np.sqrt(np.square(straight).sum(axis=2, keepdims=True))
+    Z = soft_assignments(losses, codes, 1e6).reshape(losses.shape)
+    np.testing.assert_allclose(Z, straight, atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "softness"), [(small, 2), (boosting, 0.4)])
+def test_smoothness_goes_by_class(make, softness):
+    estimator = fitted(make, **({"round_beam_size": 1} if make is small else {}))
+    losses = naive_option_losses(estimator, X, estimator.encode(X))
+    Z = estimator.transform(X).reshape(losses.shape)
+    for row, stage in np.ndindex(losses.shape[:2]):
+        expected = naive_soft(losses[row, stage], softness)
+        np.testing.assert_allclose(Z[row, stage], expected, atol=1e-3)
 
 
 def test_the_option_chosen_and_the_best_change_places():
     losses = np.array([[[3.0, 1.0, 2.0]]])
-    best, second = (soft_assignments(losses, np.array([[code]]))[0] for code in (1, 2))
+    best, second = (soft_assignments(losses, np.array([[code]]), 1)[0] for code in (1, 2))
     np.testing.assert_allclose(second, best[[0, 2, 1]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_options_that_are_equally_good(code):
-    Z = soft_assignments(np.ones((1, 1, 3)), np.array([[code]]))
-    np.testing.assert_allclose(Z, np.sqrt(1 / 3), rtol=1e-6)
+    Z = soft_assignments(np.ones((1, 1, 3)), np.array([[code]]), 1)
+    np.testing.assert_allclose(Z, 0, atol=1e-6)
     assert Z.argmax() == code
+    two = soft_assignments(np.array([[[1.0, 1.0, 2.0]]]), np.array([[code]]), 1)
+    assert two.argmax() == code
 
 
 @pytest.mark.parametrize("beyond", [np.inf, np.nan])
 def test_losses_beyond_all_numbers(beyond):
     losses = np.array([[[3.0, beyond, 1.0, 2.0], [beyond, beyond, 5.0, beyond], [beyond] * 4]])
-    Z = soft_assignments(losses, np.array([[2, 2, 1]])).reshape(3, 4)
-    expected = soft_assignments(losses[:, :1, [0, 2, 3]], np.array([[1]]))[0]
-    np.testing.assert_allclose(Z[0], np.insert(expected, 1, 0))
-    np.testing.assert_allclose(Z[1], [0, 0, 1, 0], rtol=1e-6)
-    np.testing.assert_allclose(Z[2], 0.5, rtol=1e-6)
+    Z = soft_assignments(losses, np.array([[2, 2, 1]]), 1).reshape(3, 4)
+    expected = naive_soft(np.array([3.0, np.inf, 1.0, 2.0]), 1)
+    np.testing.assert_allclose(Z[0], expected, rtol=1e-5)
+    assert Z[0].argmin() == 1
+    np.testing.assert_allclose(Z[1], np.array([-1, -1, 3, -1]) / np.sqrt(12), rtol=1e-6)
+    np.testing.assert_allclose(Z[2], 0, atol=1e-6)
     assert Z[2].argmax() == 1
 
 

@@ -498,15 +498,15 @@ def test_progress_bar(X, capsys):
 def test_defaults_serve_a_first_time_user():
     """Held-out digits are coded better than by residual k-means; blobs to 1 % of the variance.
 
-    After a fifth of the steps already, which take less time.
+    After a tenth of the steps already, which take less time.
     """
     digits = np.random.default_rng(0).permutation(load_digits_images().data)
-    vq = VQDRAW(max_steps=150, random_state=0).fit(digits[500:])
+    vq = VQDRAW(max_steps=100, random_state=0).fit(digits[500:])
     boosting = ClusterBoosting(random_state=0).fit(digits[500:])
     assert vq.score(digits[:500]) > boosting.score(digits[:500])
     blobs = make_blobs(4_000, 20, centers=30, random_state=0)[0]
     held_out = blobs[:500]
-    vq = VQDRAW(max_steps=150, random_state=0).fit(blobs[500:])
+    vq = VQDRAW(max_steps=100, random_state=0).fit(blobs[500:])
     assert -vq.score(held_out) < 0.01 * held_out.var(axis=0).mean()
 
 
