@@ -3,8 +3,9 @@
     SKVQDRAW_DATA=folder python benchmarks/bench_quality.py --original ../vq-draw \\
         --out benchmarks/results/quality.json
 
-Errors are mean squares over pixels in [0, 1], reconstructions not clipped: on all 10,000 test
-images, or on the first 2,000 where the name says so.
+Fits have the defaults of `ConvRefiner`, or the settings of `presets.mnist()`, which are for minutes
+and hours. Errors are mean squares over pixels in [0, 1], reconstructions not clipped: on all 10,000
+test images, or on the first 2,000 where the name says so.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import torch
 from machine import AnonymousMemory, Report
 from mnist import CODINGS, IMAGE_SHAPE, coded_as, errors_by_stage, load_images
 
-from skvqdraw import VQDRAW
+from skvqdraw import VQDRAW, presets
 from skvqdraw._codes import entropy_bits, option_frequencies
 from skvqdraw.refiners import ConvRefiner
 
@@ -23,16 +24,10 @@ SEED = 0
 N_SOME = 2_000  # test images where coding all of them would take long
 
 
-def fit(data, seconds):
+def fit(data, seconds, settings=None):
     """Return VQDRAW after a fit of so many seconds."""
-    return VQDRAW(
-        n_stages=10,
-        n_options=64,
-        refiner=ConvRefiner(IMAGE_SHAPE),
-        max_steps=None,
-        max_time=seconds,
-        random_state=SEED,
-    ).fit(data.X)
+    vq = settings or VQDRAW(n_stages=10, n_options=64, refiner=ConvRefiner(IMAGE_SHAPE))
+    return vq.set_params(max_steps=None, max_time=seconds, random_state=SEED).fit(data.X)
 
 
 def error(vq, X, coding="default"):
@@ -107,6 +102,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     lengths = {"type": float, "nargs": "+", "metavar": "S"}
     parser.add_argument("--seconds", default=[60, 300, 1200], help="lengths of fits", **lengths)
+    help_preset = "lengths of fits with presets.mnist()"
+    parser.add_argument("--preset-seconds", default=[300], help=help_preset, **lengths)
     parser.add_argument("--original", help="a copy of the repository of the original VQ-DRAW")
     parser.add_argument("--original-seconds", type=float, default=1200, metavar="S")
     help_reach = "lengths of fits to try against the original, beside --seconds"
@@ -117,6 +114,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seconds, arguments.reach, arguments.original_seconds = [2, 4], [1], 3
+        arguments.preset_seconds = []  # of images of another size
 
     report = Report(
         arguments.out, benchmark="quality", quick=arguments.quick, seed=SEED, go_on=arguments.go_on
@@ -132,6 +130,10 @@ def main():
         if length == seconds[0]:  # what the allocator keeps would hide the growth of later ones
             result["peak_anonymous_memory_gib"] = round(memory.growth_gib, 3)
         report.add(f"{length:g}", result, within="fits")
+    for length in arguments.preset_seconds:
+        if f"{length:g}" not in report.get("fits_of_preset", {}):
+            vq = fit(data, length, presets.mnist())
+            report.add(f"{length:g}", describe_fit(vq, data), within="fits_of_preset")
     if arguments.original and "original" not in report:
         measure_original(arguments.original, arguments.original_seconds, data, report)
     if "original" in report:

@@ -86,12 +86,15 @@ def speed(result):
 
 def quality(result):
     errors, stages = {}, {}
-    for seconds, fit in result.get("fits", {}).items():
+    fits = {f"{seconds} s": fit for seconds, fit in result.get("fits", {}).items()}
+    for seconds, fit in result.get("fits_of_preset", {}).items():
+        fits[f"{seconds} s, `presets.mnist()`"] = fit
+    for name, fit in fits.items():
         coded = fit["default"]
-        row = errors[f"{seconds} s"] = dict(fit["test_error_first_2000"])
+        row = errors[name] = dict(fit["test_error_first_2000"])
         row["training"] = fit["train_error_first_10000"]
         row["all test"], row["bits"] = coded["test_error"], coded["test_entropy_bits"]
-        stages[f"{seconds} s"] = dict(enumerate(coded["test_error_by_stage"], 1))
+        stages[name] = dict(enumerate(coded["test_error_by_stage"], 1))
     for name in sorted({"original", "original_published"} & result.keys()):
         title = name.replace("_published", ", published weights")
         title += f", {result[name]['seconds']:.0f} s" if "seconds" in result[name] else ""
