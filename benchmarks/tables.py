@@ -61,7 +61,8 @@ def spread(values):
     """Return the mean, and beside it how far the farthest value is from it."""
     mean = sum(values) / len(values)
     farthest = max(abs(value - mean) for value in values)
-    return f"{mean:.4g}" + (f" ± {float(f'{farthest:.1g}'):g}" if farthest else "")
+    differ = farthest > 1e-6 * abs(mean)
+    return f"{mean:.4g}" + (f" ± {float(f'{farthest:.1g}'):g}" if differ else "")
 
 
 def machine(result):
@@ -146,7 +147,7 @@ def short_fits(result):
             }
         if rows:
             columns = [c for c in SHORT_COLUMNS if any(c in row for row in rows.values())]
-            yield f"{title}, {len(seeds)} seed(s):\n\n" + table(rows, columns, spread)
+            yield f"{title}:\n\n" + table(rows, columns, spread)
 
 
 def baselines(result):
@@ -203,6 +204,10 @@ def headline():
         for seconds, fit in result.get("fits", {}).items():
             error = f"{fit['test_error_first_2000']['default']:.5f}"
             rows[name.format(float(seconds))] = {"ConvRefiner float32": error}
+        for seconds, fit in result.get("fits_of_preset", {}).items():
+            error = f"{fit['test_error_first_2000']['default']:.5f}"
+            preset = name.format(float(seconds)) + ", `presets.mnist()`"
+            rows[preset] = {"ConvRefiner float32": error}
         if theirs := result.get("original"):
             error = f"{theirs['test_error_first_2000']:.5f}"
             rows.setdefault(name.format(round(theirs["seconds"])), {})["original"] = error
