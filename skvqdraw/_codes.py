@@ -119,7 +119,7 @@ def soft_assignments(losses_NSK, codes_NS, softness):
     best_NS1, codes_NS1 = Z_NSK.argmax(axis=2)[:, :, None], codes_NS.astype(np.intp)[:, :, None]
     largest_NS1 = np.take_along_axis(Z_NSK, best_NS1, 2)
     np.put_along_axis(Z_NSK, best_NS1, np.take_along_axis(Z_NSK, codes_NS1, 2), 2)
-    # By a last bit, where others are as good: of 1 at least, as no one keeps smaller numbers.
+    # By a last bit, where others are as good; of zeros not by a denormal number, which some flush.
     largest_NS1 = np.maximum(largest_NS1, np.finfo(np.float32).eps)
     np.put_along_axis(Z_NSK, codes_NS1, np.nextafter(largest_NS1, np.float32(2)), 2)
     return Z_NSK.reshape(len(Z_NSK), -1)
