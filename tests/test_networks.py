@@ -271,11 +271,23 @@ def test_gelu_and_its_gradient():
     torch.testing.assert_close(ours_slope, theirs_slope)
 
 
+def test_gelu_of_images_in_any_order_in_memory():
+    images = 3 * torch.randn(5, 7, 4, 6)
+    expected = torch.nn.functional.gelu(images.double()).float()
+    for h in (images, images.to(memory_format=torch.channels_last), images[:1]):
+        for slopes in (False, True):
+            ours = gelu(h.clone().requires_grad_(slopes))
+            assert ours.stride() == h.stride()
+            torch.testing.assert_close(ours.detach(), expected[: len(h)])
+            if h.is_contiguous(memory_format=torch.channels_last):
+                assert torch.equal(gelu(h[:1].clone().requires_grad_(slopes)), ours[:1])
+
+
 def test_no_gradient_of_gelu_is_denormal():
     h = torch.linspace(-40, -7.9, 2 * 2500).view(1, 2, 50, 50)
     # Of contiguous numbers some versions of PyTorch compute another, shorter form.
     h = h.to(memory_format=torch.channels_last).requires_grad_()
-    assert torch.equal(gelu(h), torch.nn.functional.gelu(h))
+    torch.testing.assert_close(gelu(h), torch.nn.functional.gelu(h), rtol=0, atol=1e-14)
     d_out = torch.full_like(h, 1e-6)
     (theirs,) = torch.autograd.grad(torch.nn.functional.gelu(h), h, d_out)
     (ours,) = torch.autograd.grad(gelu(h), h, d_out)
