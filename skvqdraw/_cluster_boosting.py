@@ -14,6 +14,7 @@ from ._sklearn import (
     fit_context,
     validate_params,
 )
+from .boosting.beam import kept_search
 from .boosting.fit import BoostingFit, StageCoder
 from .files.json import known
 from .files.learned import Array, Number
@@ -240,7 +241,10 @@ class ClusterBoosting(CodeTransformer):
         return self.mean_, self.code_usage_[0] @ squares_K + self.stage_loss_[0]
 
     def _coder(self):
-        return StageCoder(self.loss_, self.mean_, self.codebooks_, self.beam_size)
+        beam = None
+        if self.beam_size > 1:
+            beam = kept_search(self, self.codebooks_, self.beam_size)
+        return StageCoder(self.loss_, self.mean_, self.codebooks_, beam)
 
     def _encode(self, X, codes):
         coder = self._coder()

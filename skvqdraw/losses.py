@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, clone
 
-from ._rows import float_dtype, padded, pieces, tiles, weighted_mean
+from ._rows import float_dtype, pieces, product, tiles, weighted_mean
 from ._sklearn import same_specs
 from .boosting.kmeans import nearest
 from .files.json import known
@@ -25,6 +25,8 @@ _SMALLEST_VARIANCE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # best step is infinite.
 _LONGEST_STEP = 10.0
 _NEWTON_STEPS = 12
+# Options of cluster boosting are compared together as long as they take no more values than this.
+_OPTION_VALUES = 2**14
 
 
 class Loss(BaseEstimator):
@@ -253,12 +255,12 @@ class SquaredError(Loss):
         return centres_KD
 
     def _choose(self, state, steps_KD):
-        """Return for each of TILE_ROWS rows the option with the least loss."""
+        """Return for each row the option with the least loss."""
         return nearest(state, steps_KD)
 
     def _options(self, state, steps_KD):
-        """Return the loss of each option for each of TILE_ROWS rows, (N, K)."""
-        losses_NK = state @ (-2 * steps_KD.T)
+        """Return the loss of each option for each row, (N, K)."""
+        losses_NK = product(state, -2 * steps_KD.T)
         losses_NK += np.einsum("nd,nd->n", state, state)[:, None]
         losses_NK += np.einsum("kd,kd->k", steps_KD, steps_KD)
         return losses_NK / state.shape[1]
@@ -341,8 +343,8 @@ class LogLoss(Loss):
         high_K = _LONGEST_STEP / np.maximum(largest_K, tiny)
         low_K, factor_K = np.zeros_like(high_K), np.minimum(4, high_K)
         labels = np.concatenate(
-            [nearest(padded(self._descent(state[t])), centres_KD) for t in tiles(len(state))]
-        )[: len(state)]
+            [nearest(self._descent(state[tile]), centres_KD) for tile in tiles(len(state))]
+        )
         for _ in range(_NEWTON_STEPS):
             slope_K, curvature_K = np.zeros((2, len(centres_KD)))
             for tile in tiles(len(state)):
@@ -367,10 +369,12 @@ class LogLoss(Loss):
 
     def _options(self, state, steps_KD):
         target_ND, output_ND = state[:, 0], state[:, 1]
-        losses_NK = -target_ND @ steps_KD.T
+        losses_NK = -product(target_ND, steps_KD.T)
         losses_NK -= np.einsum("nd,nd->n", target_ND, output_ND)[:, None]
-        for k, step_D in enumerate(steps_KD):
-            losses_NK[:, k] += _softplus(output_ND + step_D).sum(axis=1)
+        n_together = max(1, _OPTION_VALUES // output_ND.size)
+        for start in range(0, len(steps_KD), n_together):
+            some = slice(start, start + n_together)
+            losses_NK[:, some] += _softplus(output_ND[:, None] + steps_KD[some]).sum(axis=2)
         return losses_NK / target_ND.shape[1]
 
     def _move(self, state, steps_ND):

@@ -3,14 +3,32 @@
 Axes: N rows, S stages, K options, D features, B hypotheses of a row.
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
-from .._rows import TILE_ROWS, padded
+from .._rows import product
 
 # Most bytes of the tables of a beam search. They grow with the square of the options.
 _TABLE_BYTES = 2**24
 # Most values of what the hypotheses of some rows leave of them.
 _LEFT_VALUES = 2**22
+
+
+_kept = WeakKeyDictionary()
+
+
+def kept_search(owner, codebooks_SKD, beam_size):
+    """Return a beam search whose tables are kept with their owner, made anew if they differed."""
+    kept = _kept.get(owner)
+    if (
+        kept is None
+        or kept.beam_size != beam_size
+        or kept.codebooks_SKD.dtype != codebooks_SKD.dtype
+        or not np.array_equal(kept.codebooks_SKD, codebooks_SKD)
+    ):
+        _kept[owner] = kept = BeamSearch(codebooks_SKD.copy(), beam_size)
+    return kept
 
 
 class BeamSearch:
@@ -40,7 +58,7 @@ class BeamSearch:
             self.products = [2 * (codebooks_SKD[:s] @ codebooks_SKD[s].T) for s in range(S)]
 
     def codes(self, x_ND):
-        """Return codes (N, S) of TILE_ROWS rows."""
+        """Return codes (N, S) of rows."""
         return self.best(x_ND, 1)[:, 0]
 
     def best(self, x_ND, n_best):
@@ -54,14 +72,14 @@ class BeamSearch:
         squares_N += self.norms_SK[np.arange(codes_NBS.shape[2]), codes_NBS[:, 0]].sum(axis=1)
         (vague,) = np.nonzero(error_N < np.sqrt(np.finfo(x_ND.dtype).eps) * squares_N)
         if len(vague):
-            codes_NBS[vague] = self._from_what_is_left(padded(x_ND[vague]), n_best)[: len(vague)]
+            codes_NBS[vague] = self._from_what_is_left(x_ND[vague], n_best)
         return codes_NBS
 
     def _by_tables(self, x_ND, n_best):
         """Return the best hypotheses, and what the best adds to the square of each row."""
         S, K, D = self.codebooks_SKD.shape
         N = len(x_ND)
-        products_NSK = 2 * (x_ND @ self.codebooks_SKD.reshape(S * K, D).T).reshape(N, S, K)
+        products_NSK = 2 * product(x_ND, self.codebooks_SKD.reshape(S * K, D).T).reshape(N, S, K)
         codes_NBS = np.zeros((N, 1, S), dtype=np.intp)
         error_NB = np.zeros((N, 1), dtype=x_ND.dtype)
         for s in range(S):
@@ -72,11 +90,8 @@ class BeamSearch:
         return codes_NBS, error_NB.min(axis=1)
 
     def _from_what_is_left(self, x_ND, n_best):
-        """Return the best hypotheses of TILE_ROWS rows, as many at a time as take little room."""
-        row_values = self.beam_size * x_ND.shape[1]
-        size = TILE_ROWS
-        while size > 1 and size * row_values > _LEFT_VALUES:
-            size //= 2  # of the tile, so that all products are of one shape
+        """Return the best hypotheses of rows, of as many at a time as take little room."""
+        size = max(1, _LEFT_VALUES // (self.beam_size * x_ND.shape[1]))
         parts = [x_ND[i : i + size] for i in range(0, len(x_ND), size)]
         return np.concatenate([self._search_what_is_left(part, n_best) for part in parts])
 
@@ -86,7 +101,7 @@ class BeamSearch:
         codes_NBS = np.zeros((len(x_ND), 1, S), dtype=np.intp)
         for s, codebook_KD in enumerate(self.codebooks_SKD):
             N, B, _ = left_NBD.shape
-            error_NBK = (left_NBD.reshape(-1, D) @ (-2 * codebook_KD.T)).reshape(N, B, K)
+            error_NBK = product(left_NBD.reshape(-1, D), -2 * codebook_KD.T).reshape(N, B, K)
             error_NBK += self.norms_SK[s]
             error_NBK += np.einsum("nbd,nbd->nb", left_NBD, left_NBD)[:, :, None]
             _, codes_NBS, parents_NB = self._kept(s, error_NBK, codes_NBS, n_best)

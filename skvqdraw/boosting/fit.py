@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from .._codes import codes_dtype, option_frequencies
-from .._rows import float_dtype, padded, take_rows, tiles
+from .._rows import float_dtype, take_rows, tiles
 from .beam import BeamSearch
 from .kmeans import cluster, refit
 
@@ -21,13 +21,13 @@ _OUT_OF_RANGE = (
 
 
 class StageCoder:
-    """Chooses options for tiles of rows."""
+    """Chooses options for tiles of rows: with a beam search, or the best of each stage."""
 
-    def __init__(self, loss, mean_D, codebooks_SKD, beam_size):
+    def __init__(self, loss, mean_D, codebooks_SKD, beam=None):
         self.loss = loss
         self.start_D = loss.link(mean_D)
         self.codebooks_SKD = codebooks_SKD
-        self.beam = BeamSearch(codebooks_SKD, beam_size) if beam_size > 1 else None
+        self.beam = beam
 
     def state(self, rows):
         """Return the state of rows before the first stage."""
@@ -40,10 +40,10 @@ class StageCoder:
         """
         codes_NS = np.empty((len(state), len(self.codebooks_SKD)), dtype=np.intp)
         if self.beam is not None:
-            codes_NS[:] = self.beam.codes(padded(state))[: len(state)]
+            codes_NS[:] = self.beam.codes(state)
         for s, codebook_KD in enumerate(self.codebooks_SKD):
             if self.beam is None:
-                codes_NS[:, s] = self.loss._choose(padded(state), codebook_KD)[: len(state)]
+                codes_NS[:, s] = self.loss._choose(state, codebook_KD)
             self.loss._move(state, codebook_KD[codes_NS[:, s]])
             if losses_SN is not None:
                 losses_SN[s] = self.loss._losses(state)
@@ -53,7 +53,7 @@ class StageCoder:
         """Return the losses (N, S, K) of all options along codes; the state ends as in `codes`."""
         losses_NSK = np.empty((len(state), *self.codebooks_SKD.shape[:2]))
         for s, codebook_KD in enumerate(self.codebooks_SKD):
-            losses_NSK[:, s] = self.loss._options(padded(state), codebook_KD)[: len(state)]
+            losses_NSK[:, s] = self.loss._options(state, codebook_KD)
             self.loss._move(state, codebook_KD[codes_NS[:, s]])
         return losses_NSK
 
@@ -140,7 +140,7 @@ class BoostingFit:
         left = []
         for tile in tiles(len(x_ND)):
             rows_ND = x_ND[tile]
-            codes_NBS = beam.best(padded(rows_ND), min(n_best, beam.beam_size))[: len(rows_ND)]
+            codes_NBS = beam.best(rows_ND, min(n_best, beam.beam_size))
             left_NBD = np.repeat(rows_ND[:, None], codes_NBS.shape[1], axis=1)
             for codebook_KD, codes_NB in zip(
                 beam.codebooks_SKD, np.moveaxis(codes_NBS, 2, 0), strict=True
@@ -203,7 +203,9 @@ class BoostingFit:
         return np.average(losses_SN, axis=1, weights=self._of_rows(self.sample_weight))
 
     def _coder(self, codebooks_SKD):
-        return StageCoder(self.loss, self.mean_D, codebooks_SKD, self.estimator.beam_size)
+        beam_size = self.estimator.beam_size
+        beam = BeamSearch(codebooks_SKD, beam_size) if beam_size > 1 else None
+        return StageCoder(self.loss, self.mean_D, codebooks_SKD, beam)
 
     def _of_rows(self, array):
         """Return the training rows of an array, uncopied where these are all."""

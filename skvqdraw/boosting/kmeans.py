@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from .._fork import is_forked
+from .._rows import product
 
 # k-means++ looks at no more than so many rows per centre: with fewer, outliers seem to matter more.
 _SEEDING_ROWS_PER_CENTRE = 512
@@ -61,7 +62,7 @@ def _seed_rows(X_ND, n_clusters, rng, sample_weight):
 def nearest(left_ND, codebook_KD):
     """Return the nearest centre of each row: |x - c|^2 is least where |c|^2 / 2 - x.c is."""
     half_norms_K = np.einsum("kd,kd->k", codebook_KD, codebook_KD) / 2
-    return (half_norms_K - left_ND @ codebook_KD.T).argmin(axis=1)
+    return (half_norms_K - product(left_ND, codebook_KD.T)).argmin(axis=1)
 
 
 def refit(x_ND, codes_NS, codebooks_SKD, sample_weight):

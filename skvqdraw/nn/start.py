@@ -5,7 +5,7 @@ Axes: N rows, K options, D features, P projections.
 
 import numpy as np
 
-from .._rows import padded, pieces, tiles
+from .._rows import pieces, tiles
 from ..boosting.kmeans import cluster, nearest
 
 # Rows to cluster, and k-means iterations on them.
@@ -51,9 +51,9 @@ def _cluster_by_sketch(prepared, rows, n_features, n_options, rng, weight_N):
         projections_DP[:, p] = rng.standard_normal(n_features)
     sketch_NP = np.concatenate([prepared(rows[part]) @ projections_DP for part in parts])
     centres_KP = _cluster(sketch_NP, n_options, rng, weight_N)
-    labels_N = np.concatenate([nearest(padded(sketch_NP[t]), centres_KP) for t in tiles(len(rows))])
+    labels_N = np.concatenate([nearest(sketch_NP[tile], centres_KP) for tile in tiles(len(rows))])
     # One option's rows after another's: so a piece of them adds to few options.
-    order = np.argsort(labels_N[: len(rows)], kind="stable")
+    order = np.argsort(labels_N, kind="stable")
     rows, labels_N, weight_N = rows[order], labels_N[order], weight_N[order]
     sums_KD = np.zeros((n_options, n_features), dtype=np.float32)
     for part in parts:
