@@ -22,7 +22,7 @@ class Lock:
 
     def __init__(self):
         self._renew()
-        _in_forked_process(self._renew)
+        in_forked_process(self._renew)
 
     def _renew(self):
         self._lock = threading.Lock()
@@ -34,7 +34,8 @@ class Lock:
         self._lock.release()
 
 
-def _in_forked_process(call):
+def in_forked_process(call):
+    """Call this in processes that are forked from now on."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=call)
 
@@ -46,4 +47,4 @@ def _begin():
         sys.modules["torch"].set_num_threads(1)
 
 
-_in_forked_process(_begin)
+in_forked_process(_begin)

@@ -21,6 +21,7 @@ from .nn.objective import accumulate_gradients
 from .nn.preparation import Preparation
 from .nn.refinement import hook
 from .nn.start import first_options
+from .nn.work import count_multiplications
 from .refiners import MLPRefiner
 from .training.estimator import TrainedMixin
 from .training.task import Task
@@ -125,6 +126,10 @@ class VQDRAW(TrainedMixin, CodeTransformer):
     precision : {"auto", "float32", "bf16"}, default="auto"
         "auto" trains in bfloat16 where the hardware multiplies it natively and encodes and decodes
         in float32; "bf16" uses it everywhere, so that codes are faster and depend on the machine.
+    n_jobs : int or None, default=None
+        Threads that share the rows to encode and decode on a CPU, each of which computes alone;
+        -1 for one per core, as in joblib. None for as many as PyTorch may use
+        (``torch.get_num_threads()``), one within a worker of joblib. No code depends on it.
     random_state : int, RandomState instance or None, default=None
         Seed of the start and of the order of rows. An int makes a fit that ends by `max_steps`
         reproducible to the bit on the CPU of one machine.
@@ -189,6 +194,11 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         "aux_weight": [Interval(Real, 0, None, closed="left")],
         "gradient_decay": [Interval(Real, 0, 1, closed="both")],
         "gradient_checkpointing": ["boolean"],
+        "n_jobs": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+            None,
+        ],
     }
     _softness = 2.0
     _learned: dict = {
@@ -203,6 +213,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         "beam_size",
         "encoding",
         "gradient_checkpointing",
+        "n_jobs",
     }
 
     def __init__(
@@ -233,6 +244,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         checkpoint_every=30.0,
         device="auto",
         precision="auto",
+        n_jobs=None,
         random_state=None,
         verbose=0,
     ):
@@ -261,6 +273,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         self.checkpoint_every = checkpoint_every
         self.device = device
         self.precision = precision
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -342,9 +355,11 @@ class VQDRAW(TrainedMixin, CodeTransformer):
 
     def _coding(self, **options):
         """Return what codes rows and decodes codes."""
+        validate_params(self, "n_jobs")
         network = self._network_on_device()
         bf16 = self.precision == "bf16"
-        return Coding(network, self._preparation(network), bf16=bf16, **options)
+        preparation = self._preparation(network)
+        return Coding(network, preparation, n_jobs=self.n_jobs, bf16=bf16, **options)
 
     def _beams(self):
         validate_params(self, "beam_size", "round_beam_size")
@@ -467,6 +482,10 @@ class _Drawing(Task):
     def prepare(self, X, y):
         return (self.preparation.forward(X),)
 
+    def work(self, n_rows):
+        width = self.estimator.n_features_in_ * self.criterion.n_params
+        return count_multiplications(self.network, n_rows, width, self.estimator.n_stages)
+
     def sums(self):
         S, K = self.estimator.n_stages, self.estimator.n_options
         return {
@@ -525,7 +544,7 @@ class _Drawing(Task):
         """Code rows of X as the estimator will, but for the beam between rounds."""
         estimator = self.estimator
         options = {**estimator._beams(), "beam_size": 1, "bf16": estimator.precision == "bf16"}
-        coding = Coding(self.network, self.preparation, **options)
+        coding = Coding(self.network, self.preparation, n_jobs=estimator.n_jobs, **options)
         return coding.encoded(X, estimator.n_stages, rows)
 
     def learned(self):

@@ -52,6 +52,10 @@ BAD_PARAMS = {
         (None, "float"),
     ],
     "device": [(3, "an instance of 'str' or an instance of 'torch.device'. Got 3 instead")],
+    "n_jobs": [
+        (0, r"an int in the range \[1, inf\), an int in the range .*-1\].* or None. Got 0 instead"),
+        (1.5, "an int"),
+    ],
     "precision": [("fp16", "a str among .*'bf16'.*Got 'fp16' instead")],
     "random_state": [("zero", "Got 'zero' instead")],
     "verbose": [(-1, "Got -1 instead")],
@@ -75,6 +79,7 @@ def test_parameters(X, name, value, message, method):
 USED_BY = {
     "beam_size": ("encode", "reconstruct", "score"),
     "round_beam_size": ("encode", "reconstruct", "score"),
+    "n_jobs": ("encode", "decode", "sample", "score"),
     "precision": ("encode", "decode", "sample", "score"),
     "device": ("encode", "decode", "sample", "score"),
     "encoding": ("transform", "inverse_transform", "get_feature_names_out"),
@@ -87,7 +92,8 @@ USED_BY = {
 def test_what_is_set_after_a_fit_is_checked_when_it_is_used(X, fitted, name, method):
     rows = {"decode": fitted.encode(X), "inverse_transform": fitted.transform(X)}.get(method, X)
     arguments = () if method in ("sample", "get_feature_names_out") else (rows,)
-    for value, message in [*BAD_PARAMS[name], (np.inf, "inf"), ([2], r"\[2\]"), (None, "None")]:
+    more = [(np.inf, "inf"), ([2], r"\[2\]"), (None, "None")]
+    for value, message in [*BAD_PARAMS[name], *(more[:2] if name == "n_jobs" else more)]:
         vq = copy(fitted).set_params(**{name: value})
         with pytest.raises(ValueError, match=f"'{name}' parameter of VQDRAW must be .*{message}"):
             getattr(vq, method)(*arguments)

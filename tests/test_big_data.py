@@ -317,7 +317,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(thirsty, rows):
     thirsty.network_.seen = []
     with pytest.raises(RuntimeError, match="shapes do not match"):
         thirsty.encode(rows)
-    assert thirsty.network_.seen == [TILE_ROWS]
+    assert set(thirsty.network_.seen) == {TILE_ROWS}
+    assert len(thirsty.network_.seen) <= 3
 
 
 LITTLE_MEMORY = """
@@ -328,12 +329,12 @@ from skvqdraw import VQDRAW
 from skvqdraw.refiners import MLPRefiner
 
 torch.set_num_threads(1)
-X = np.random.default_rng(0).random((300, 10_000), dtype=np.float32)
+X = np.random.default_rng(0).random((300, 20_000), dtype=np.float32)
 vq = VQDRAW(4, 16, refiner=MLPRefiner(16), max_steps=1, batch_size=8, random_state=0).fit(X[:40])
-expected = vq.encode(X)  # takes more than 250 MB: 256 rows of 24 basis vectors
+expected = vq.encode(X)  # takes more than 490 MB: 256 rows of 24 basis vectors
 with open("/proc/self/statm") as file:
     in_use = int(file.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (in_use + 150 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (in_use + 270 * 2**20,) * 2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     codes = vq.encode(X)

@@ -19,8 +19,11 @@ LAYERS = [
     (set(), "files/learned files/model boosting/__init__ boosting/beam"),
     ({"threadpoolctl", "tqdm"}, "boosting/kmeans boosting/fit"),
     (set(), "_base losses _cluster_boosting"),
-    ({"torch"}, "_device nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/networks"),
-    (set(), "nn/paper nn/arrays nn/preparation nn/coding nn/objective nn/start refiners"),
+    (
+        {"joblib", "torch"},
+        "_device _threads nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/networks",
+    ),
+    (set(), "nn/paper nn/arrays nn/preparation nn/coding nn/objective nn/start nn/work refiners"),
     (
         set(),
         "training/__init__ training/schedule training/plan training/distributed training/state",

@@ -4,20 +4,33 @@ Axes: N samples, B hypotheses of each, M = N x B, S stages, T stages of a round,
 features, P parameters of all features.
 """
 
+from functools import partial
+from threading import Lock
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .._device import exact, is_out_of_memory
 from .._rows import TILE_ROWS, take_rows
+from .._threads import count_threads, in_order
 from .._warn import warn
+from .rounds import losses_heard
+
+# Rows of tiles on a CPU where there are fewer to each thread.
+_FEWER_ROWS = (2, 4, 8, 16, 32, 64, 128)
+# How many values must be the same to the bit before smaller tiles are taken for whole ones: of sums
+# in another order every third or so differs in the last bit.
+_ENOUGH_VALUES = 100
 
 
 class Coding:
     """Rows of X to codes and back.
 
-    Tiles are as many rows as can be; where memory does not suffice, there is a warning, and they
-    have fewer rows from there on. Tensors are on the network's device.
+    On a CPU tiles are coded in several threads, each of which computes alone. Where memory does not
+    suffice, there is a warning, and tiles have fewer rows from there on. Tensors are on the
+    network's device.
 
     Parameters
     ----------
@@ -25,109 +38,193 @@ class Coding:
         Set to evaluation.
     preparation : Preparation
         What leads to and from it.
+    n_jobs : int or None, default=None
+        Threads, as in joblib; None for as many as PyTorch may use.
     options
         Of `TileCoder`.
     """
 
-    def __init__(self, network, preparation, **options):
+    def __init__(self, network, preparation, *, n_jobs=None, **options):
         self.preparation = preparation
-        self.arguments = (network.eval(), preparation.objective, len(preparation.mean_D))
+        self.network, self.options = network, options
+        if network.training:
+            network.eval()
         self.device = next(network.parameters()).device
-        self.options, self.beam_size = options, options.get("beam_size", 1)
-        self.tile_rows, self.coder = TILE_ROWS, None
+        self.beam_size = options.get("beam_size", 1)
+        on_cpu = self.device.type == "cpu"
+        self.n_threads = count_threads(n_jobs) if on_cpu else 0
+        self.tile_rows = TILE_ROWS  # hypotheses included
+        self.fewer_rows = _FEWER_ROWS if on_cpu else ()
+        self.coders, self.lock = {}, Lock()
 
     def encoded(self, X, n_stages, rows=None):
         """Yield (slice, target_ND, codes_NS, x_NP) of X, or of the rows of it that are named."""
 
         def encode(coder, tile):
             some = X[tile] if rows is None else take_rows(X, rows[tile])
-            target_ND = self.preparation.forward(some).to(self.device)
+            target_ND = self._targets(coder, some)
             return target_ND, *coder.encode(target_ND, n_stages)
 
-        for tile, coded in self._in_tiles(encode, len(X) if rows is None else len(rows)):
+        n_rows = len(X) if rows is None else len(rows)
+        for tile, coded in self._in_tiles(encode, n_rows, n_stages):
             yield tile, *coded
 
     def option_losses(self, X, n_stages):
         """Yield (slice, codes_NS, losses_NSK) of X: what each option would have left of rows."""
 
         def losses(coder, tile):
-            target_ND = self.preparation.forward(X[tile]).to(self.device)
+            target_ND = self._targets(coder, X[tile])
             codes_NS, _ = coder.encode(target_ND, n_stages)
             return codes_NS, coder.option_losses(target_ND, codes_NS)
 
-        for tile, found in self._in_tiles(losses, len(X)):
+        for tile, found in self._in_tiles(losses, len(X), n_stages):
             yield tile, *found
 
     def decoded(self, codes):
         """Yield (slice, x_NP) of codes or prefixes."""
 
         def decode(coder, tile):
-            return coder.decode(self._on_device(codes[tile]))
+            return (coder.decode(self._codes(coder, codes[tile])),)
 
-        yield from self._in_tiles(decode, len(codes))
+        for tile, (x_NP,) in self._in_tiles(decode, *codes.shape):
+            yield tile, x_NP
 
     def propose(self, codes, X):
         """Write the proposals of prefixes, rows in the units of X, into an array (N, K, D)."""
 
         def propose(coder, tile):
-            options = coder.proposals(self._on_device(codes[tile]), X.shape[1])
+            options = coder.proposals(self._codes(coder, codes[tile]), X.shape[1])
             for option, x_NP in enumerate(options):
-                X[tile, option] = self.preparation.inverse(x_NP)
-            return tile
+                X[tile, option] = self.preparation.inverse(x_NP[: tile.stop - tile.start])
+            return (x_NP,)
 
-        for _ in self._in_tiles(propose, len(codes)):
+        for _ in self._in_tiles(propose, *codes.shape):
             pass
 
-    def _on_device(self, codes):
-        return torch.from_numpy(codes.astype(np.int64)).to(self.device)
+    def _targets(self, coder, X):
+        """Return a tile of rows as the network wants them."""
+        return coder.filled(self.preparation.forward(X).to(self.device))
 
-    def _in_tiles(self, function, n_rows):
-        """Yield (slice, what the function of a coder and a slice returns) of all rows."""
-        start, known_tile_rows = 0, TILE_ROWS
+    def _codes(self, coder, codes):
+        """Return a tile of codes on the device."""
+        return coder.filled(torch.from_numpy(codes.astype(np.int64)).to(self.device))
+
+    def _in_tiles(self, function, n_rows, n_stages):
+        """Yield (slice, tensors that the function of a coder and a slice returns) of all rows."""
+        start, known_tile_rows = 0, self.tile_rows
+        precision = torch.get_float32_matmul_precision()
+        how = function.__name__, n_stages, precision, *self.options.items()
+        trust = _Trust(self.network, how)
+        attempt = partial(self._try, function, trust)
         while start < n_rows:
-            tile = slice(start, min(start + self._n_samples, n_rows))
-            result = self._try(function, tile)
-            if result is None:
+            tiles = self._tiles(start, n_rows, trust)
+            in_threads = partial(in_order, n_threads=self.n_threads) if self.n_threads else map
+            results = in_threads(attempt, tiles)
+            for tile, result in zip(tiles, results, strict=True):
+                if result is None:
+                    break
+                if self.tile_rows < known_tile_rows:
+                    known_tile_rows = self.tile_rows
+                    self._warn()
+                yield tile, result
+                start = tile.stop
+            if start < n_rows:
                 # Here and not where the error is caught: that holds on to the attempt's tensors.
-                self.coder = None
-                self.tile_rows //= 2
-                continue
-            if self.tile_rows < known_tile_rows:
-                known_tile_rows = self.tile_rows
-                self._warn()
-            yield tile, result
-            start = tile.stop
+                del results
+                self._take_fewer_rows()
 
-    def _try(self, function, tile):
+    def _tiles(self, start, n_rows, trust):
+        """Return slices of as many rows as leave none of the threads without any."""
+        per_thread = -(-(n_rows - start) // max(self.n_threads, 1))
+        size = self._n_samples(self._size(per_thread, trust))
+        return [slice(i, min(i + size, n_rows)) for i in range(start, n_rows, size)]
+
+    def _size(self, n_samples, trust):
+        """Return how many rows a tile of so many samples takes."""
+        sizes = (size for size in self.fewer_rows if not trust.is_lost(size))
+        fitting = (size for size in sizes if self._n_samples(size) >= n_samples)
+        return next(fitting, self.tile_rows)
+
+    def _n_samples(self, tile_rows):
+        """Samples of a tile, each with its hypotheses."""
+        return max(1, tile_rows // self.beam_size)
+
+    def _try(self, function, trust, tile):
         """Return the result, or None if memory does not suffice for so many rows."""
         try:
             with exact(self.device):
-                if self.coder is None:
-                    self.coder = TileCoder(
-                        *self.arguments, **self.options, tile_rows=self.tile_rows
-                    )
-                return function(self.coder, tile)
+                whole = self._of(function, trust, tile)
+            return [tensor[: tile.stop - tile.start] for tensor in whole]
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or self.tile_rows // 2 < self.beam_size:
                 raise
         return None
 
-    @property
-    def _n_samples(self):
-        """Rows of a tile, each with its hypotheses."""
-        return max(1, self.tile_rows // self.beam_size)
+    def _of(self, function, trust, tile):
+        """Return what a function returns of a tile, as a coder of whole tiles would have it."""
+        size = self._size(tile.stop - tile.start, trust)
+        if size == self.tile_rows or trust.is_full(size):
+            return function(self._coder(size), tile)
+        with losses_heard() as few_losses:
+            of_few = function(self._coder(size), tile)
+        with losses_heard() as losses:
+            result = function(self._coder(self.tile_rows), tile)
+        trust.compare(size, [*of_few, *few_losses], [*result, *losses])
+        return result
+
+    def _coder(self, tile_rows):
+        with self.lock:
+            if tile_rows not in self.coders:
+                objective, n_features = self.preparation.objective, len(self.preparation.mean_D)
+                self.coders[tile_rows] = TileCoder(
+                    self.network, objective, n_features, **self.options, tile_rows=tile_rows
+                )
+            return self.coders[tile_rows]
+
+    def _take_fewer_rows(self):
+        """From here on, have tiles of half as many rows, one at a time."""
+        self.coders, self.fewer_rows = {}, ()
+        self.n_threads = min(self.n_threads, 1)
+        self.tile_rows //= 2
 
     def _warn(self):
         warn(
-            f"Out of memory on {self.device}: from here on, {self._n_samples} rows are coded at a "
-            f"time instead of {TILE_ROWS // self.beam_size}. The last bit of a sum may differ "
-            "from what it is with more memory, and with it a code where two options are as good "
-            "as equal."
+            f"Out of memory on {self.device}: from here on, {self._n_samples(self.tile_rows)} rows "
+            f"are coded at a time instead of {self._n_samples(TILE_ROWS)}. The last bit of a "
+            "sum may differ from what it is with more memory, and with it a code where two options "
+            "are as good as equal."
         )
 
 
+class _Trust:
+    """Which smaller tiles compute the same bits as whole ones, as far as rows have shown.
+
+    In what order sums are made depends on how many rows there are, and on the machine.
+    """
+
+    _known = WeakKeyDictionary()
+
+    def __init__(self, network, how):
+        # Values that were the same, by rows of a tile; -1 where any was not.
+        self._n_same = self._known.setdefault(network, {}).setdefault(how, {})
+
+    def is_full(self, size):
+        return self._n_same.get(size, 0) >= _ENOUGH_VALUES
+
+    def is_lost(self, size):
+        return self._n_same.get(size, 0) < 0
+
+    def compare(self, size, of_few, of_whole):
+        """Compare all rows of a tile, those that only fill it up too, with those of a whole one."""
+        pairs = zip(of_few, of_whole, strict=True)
+        if not all(torch.equal(few, whole[: len(few)]) for few, whole in pairs):
+            self._n_same[size] = -1
+        elif not self.is_lost(size):
+            self._n_same[size] = self._n_same.get(size, 0) + sum(few.numel() for few in of_few)
+
+
 class TileCoder:
-    """Codes rows with a network and finds the rows of codes, a tile of them at a time.
+    """Codes rows with a network and finds the rows of codes, a whole tile of them at a time.
 
     Parameters
     ----------
@@ -172,63 +269,15 @@ class TileCoder:
         self.device = self._start_NP.device
         self._first = evaluate(network, self._start_NP, 0, bf16)
 
+    def filled(self, rows):
+        """Return rows with zeros to a whole tile."""
+        return F.pad(rows, (0, 0, 0, self.n_samples - len(rows)))
+
     def encode(self, target_ND, n_stages):
-        """Return codes (N, S) of the targets of a tile, and their reconstructions (N, P)."""
-        codes_NS, x_NP = self._search(self._full(target_ND), n_stages)
-        return codes_NS[: len(target_ND)], x_NP[: len(target_ND)]
+        """Return codes (N, S) of the targets of a tile, and their reconstructions (N, P).
 
-    def decode(self, codes_NS):
-        """Return the reconstructions (N, P) of a tile of codes or of any prefix of codes.
-
-        Rounds that are factored compute the option that the code names, not the K candidates.
+        Beam search through the rounds; x_MP holds the hypotheses of a row side by side.
         """
-        x_NP, stage = self._start_NP, 0
-        full_NS = self._full(codes_NS)
-        while stage < codes_NS.shape[1]:
-            a_round = self._round(x_NP, stage)
-            stop = min(stage + a_round.n_stages, codes_NS.shape[1])
-            x_NP = follow(a_round, full_NS[:, stage:stop])
-            stage = stop
-        return x_NP[: len(codes_NS)]
-
-    def option_losses(self, target_ND, codes_NS):
-        """Return the losses (N, S, K) of all options along the codes of a tile of targets."""
-        losses_SNK, x_NP = [], self._start_NP
-        full_ND, full_NS = self._full(target_ND), self._full(codes_NS)
-        while len(losses_SNK) < codes_NS.shape[1]:
-            stage = len(losses_SNK)
-            a_round = self._round(x_NP, stage)
-            for codes_N in full_NS[:, stage : stage + a_round.n_stages].unbind(1):
-                losses_SNK.append(a_round.losses(full_ND, self.loss))
-                a_round = a_round.choose(codes_N)
-            x_NP = a_round.reconstruction()
-        return torch.stack(losses_SNK, 1)[: len(target_ND)]
-
-    def proposals(self, codes_NS, n_options):
-        """Yield for each option of the stage after codes what it would lead to, (N, P).
-
-        One option after another, to take little room.
-        """
-        a_round = self._round_after(self._full(codes_NS))
-        for option in range(n_options):
-            codes_N = torch.full((self.n_samples,), option, device=self.device)
-            yield a_round.choose(codes_N).reconstruction()[: len(codes_NS)]
-
-    def _round_after(self, codes_NS):
-        """Return the round that serves the stage after codes, these chosen."""
-        x_NP, stage = self._start_NP, 0
-        a_round = self._round(x_NP, stage)
-        while codes_NS.shape[1] - stage >= a_round.n_stages:
-            stop = stage + a_round.n_stages
-            x_NP = follow(a_round, codes_NS[:, stage:stop])
-            stage = stop
-            a_round = self._round(x_NP, stage)
-        for codes_N in codes_NS[:, stage:].unbind(1):
-            a_round = a_round.choose(codes_N)
-        return a_round
-
-    def _search(self, target_ND, n_stages):
-        """Beam search through the rounds; x_MP holds the hypotheses of a row side by side."""
         a_round, codes_MS = self._first, None
         while True:
             stage = 0 if codes_MS is None else codes_MS.shape[1]
@@ -250,6 +299,54 @@ class TileCoder:
                 return codes_MS, x_MP
             a_round = self._round(x_MP, stage)
 
+    def decode(self, codes_NS):
+        """Return the reconstructions (N, P) of a tile of codes or of any prefix of codes.
+
+        Rounds that are factored compute the option that the code names, not the K candidates.
+        """
+        x_NP, stage = self._start_NP, 0
+        while stage < codes_NS.shape[1]:
+            a_round = self._round(x_NP, stage)
+            stop = min(stage + a_round.n_stages, codes_NS.shape[1])
+            x_NP = follow(a_round, codes_NS[:, stage:stop])
+            stage = stop
+        return x_NP
+
+    def option_losses(self, target_ND, codes_NS):
+        """Return the losses (N, S, K) of all options along the codes of a tile of targets."""
+        losses_SNK, x_NP = [], self._start_NP
+        while len(losses_SNK) < codes_NS.shape[1]:
+            stage = len(losses_SNK)
+            a_round = self._round(x_NP, stage)
+            for codes_N in codes_NS[:, stage : stage + a_round.n_stages].unbind(1):
+                losses_SNK.append(a_round.losses(target_ND, self.loss))
+                a_round = a_round.choose(codes_N)
+            x_NP = a_round.reconstruction()
+        return torch.stack(losses_SNK, 1)
+
+    def proposals(self, codes_NS, n_options):
+        """Yield for each option of the stage after codes what it would lead to, (N, P).
+
+        One option after another, to take little room.
+        """
+        a_round = self._round_after(codes_NS)
+        for option in range(n_options):
+            codes_N = torch.full((self.n_samples,), option, device=self.device)
+            yield a_round.choose(codes_N).reconstruction()
+
+    def _round_after(self, codes_NS):
+        """Return the round that serves the stage after codes, these chosen."""
+        x_NP, stage = self._start_NP, 0
+        a_round = self._round(x_NP, stage)
+        while codes_NS.shape[1] - stage >= a_round.n_stages:
+            stop = stage + a_round.n_stages
+            x_NP = follow(a_round, codes_NS[:, stage:stop])
+            stage = stop
+            a_round = self._round(x_NP, stage)
+        for codes_N in codes_NS[:, stage:].unbind(1):
+            a_round = a_round.choose(codes_N)
+        return a_round
+
     def _followed(self, a_round, rows_NB, codes_NBT):
         """Return the reconstructions of hypotheses."""
         if self.beam_size == 1:
@@ -261,10 +358,6 @@ class TileCoder:
 
     def _round(self, x_NP, stage):
         return self._first if stage == 0 else evaluate(self.network, x_NP, stage, self.bf16)
-
-    def _full(self, rows):
-        """Return a tile of rows, filled up with zeros."""
-        return F.pad(rows, (0, 0, 0, self.n_samples - len(rows)))
 
 
 def choose_all(a_round, codes_MT):

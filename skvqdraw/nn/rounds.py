@@ -8,12 +8,20 @@ has; after a choice it also has `reconstruction() -> x_MD`, and tests want `mate
 current stage's candidates (M, K, D) written out.
 """
 
+import threading
+from contextlib import contextmanager
+from copy import copy
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from .._rows import TILE_ROWS
+
 # Neighbours among losses of which the smallest is looked for first, where there are very many.
 _GROUP = 32
+# Products of fewer rows are summed in another order: such rows are filled up to so many.
+_FEWEST_ROWS = 16
 
 
 class Round:
@@ -118,6 +126,19 @@ class Round:
         return beam.rows_NB, beam.codes_NBT
 
 
+_heard = threading.local()
+
+
+@contextmanager
+def losses_heard():
+    """Have a list of the losses (N, B) that searches of this thread keep, stage by stage."""
+    _heard.losses = []
+    try:
+        yield _heard.losses
+    finally:
+        del _heard.losses
+
+
 class _Beam:
     """Hypotheses of a beam search: the row that each came from and what it chose since."""
 
@@ -134,6 +155,8 @@ class _Beam:
         flat_loss = loss_NBK.flatten(1)
         n_kept = min(n_kept, flat_loss.shape[1])
         kept_NB, best_NB = _smallest(flat_loss, n_kept)
+        if hasattr(_heard, "losses"):
+            _heard.losses.append(kept_NB)
         parents_NB, options_NB = best_NB // K, best_NB % K
         self.rows_NB = self.rows_NB.gather(1, parents_NB)
         codes_NBT = pick(self.codes_NBT, parents_NB)
@@ -300,6 +323,7 @@ class FactoredRound(Round):
                 rr_M.view(beam.rows_NB.shape),
                 q_MR.view(*beam.rows_NB.shape, -1),
                 gram_MRR,
+                _squares(gram_MRR, self._mixing_TKR[:n_stages]),
                 None if B == 1 else beam.rows_NB,
                 self._mixing_TKR[:n_stages],
                 beam_size,
@@ -379,6 +403,7 @@ class TableRound(Round):
         self._basis_KDR = basis_KDR
         self._mixing_TKR = mixing_TKR
         self._apart = apart
+        self._products = None
 
     @property
     def n_stages(self):
@@ -393,7 +418,7 @@ class TableRound(Round):
         if not loss.quadratic:
             return loss.grid(self.materialise(), target_ND)
         squares_NK = target_ND.square().sum(1)[:, None] + self._table_KD.square().sum(1)
-        grid_NK = torch.addmm(squares_NK, target_ND, self._table_KD.T, alpha=-2)
+        grid_NK = _addmm(squares_NK, target_ND, self._table_KD.T, alpha=-2)
         return grid_NK.clamp(min=0) / target_ND.shape[1]
 
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
@@ -404,14 +429,15 @@ class TableRound(Round):
             loss_NK = self.losses(target_ND, loss)
             loss_NB, _, codes_NB = beam.extend(loss_NK[:, None], beam_size)
             # No basis is copied: products with all K of them cost less than a few copies.
-            q_KNR = torch.matmul(target_ND, self._basis_KDR)
-            q_KR = torch.einsum("kdr,kd->kr", self._basis_KDR, self._table_KD)
+            q_KNR = _product(target_ND, self._basis_KDR)
+            q_KR, gram_KRR, squares_KTK = self._products or self._own_products()
             samples_N1 = torch.arange(len(target_ND), device=codes_NB.device)[:, None]
             return _search_mixtures(
                 beam,
                 loss_NB * target_ND.shape[1],
                 q_KNR[codes_NB, samples_N1] - q_KR[codes_NB],
-                self._basis_KDR.transpose(1, 2) @ self._basis_KDR,
+                gram_KRR,
+                squares_KTK,
                 codes_NB,
                 self._mixing_TKR[: n_stages - 1],
                 beam_size,
@@ -425,8 +451,28 @@ class TableRound(Round):
         return FactoredRound(x_ND, self._basis_KDR.index_select(0, codes_N), self._mixing_TKR)
 
     def take(self, rows):
-        basis_KDR, mixing_TKR = self._basis_KDR, self._mixing_TKR
-        return TableRound(len(rows), self._table_KD, basis_KDR, mixing_TKR, apart=self._apart)
+        return self.of_rows(len(rows))
+
+    def of_rows(self, n_rows):
+        """Return the same of so many rows."""
+        taken = copy(self)
+        taken.n_rows = n_rows
+        return taken
+
+    def with_products(self):
+        """Return the same with all that a search needs and that does not depend on rows."""
+        taken = copy(self)
+        taken._products = None if self._apart else self._own_products()
+        return taken
+
+    def _own_products(self):
+        """Return of each basis its products with its vector, with itself and of all mixtures."""
+        gram_KRR = self._basis_KDR.transpose(1, 2) @ self._basis_KDR
+        return (
+            torch.einsum("kdr,kd->kr", self._basis_KDR, self._table_KD),
+            gram_KRR,
+            _squares(gram_KRR, self._mixing_TKR),
+        )
 
     def materialise(self):
         return self._table_KD.expand(self.n_rows, -1, -1)
@@ -460,6 +506,23 @@ class _Products(torch.autograd.Function):
         return d_r_ND, d_basis_NDR
 
 
+def _product(rows_MR, matrix_RK):
+    """Return rows times one matrix, (M, K), or several, (..., M, K)."""
+    return (_filled(rows_MR) @ matrix_RK)[..., : len(rows_MR), :]
+
+
+def _addmm(plus_MK, rows_MR, matrix_RK, *, alpha=1):
+    """Return ``plus + alpha * rows @ matrix``, (M, K)."""
+    filled_MK = torch.addmm(_filled(plus_MK), _filled(rows_MR), matrix_RK, alpha=alpha)
+    return filled_MK[: len(rows_MR)]
+
+
+def _filled(rows_MR):
+    """Return rows with zeros to as many as are summed in the same order as many."""
+    n_missing = _FEWEST_ROWS - len(rows_MR)
+    return F.pad(rows_MR, (0, 0, 0, n_missing)) if n_missing > 0 else rows_MR
+
+
 def _mix(mixed_NR, basis_NDR):
     """Basis times mixing rows, (N, D)."""
     return torch.bmm(basis_NDR, mixed_NR[:, :, None])[:, :, 0]
@@ -478,20 +541,21 @@ def _squared_error_grid(rr_N, q_NR, gram_NRR, mixed_NR, mixing_KR):
     squares_KRR = mixing_KR[:, :, None] * mixing_KR[:, None]
     left = torch.cat([gram_NRR.flatten(1), q_NR], 1)
     right = torch.cat([squares_KRR.flatten(1), -2 * mixing_KR], 1)
-    return torch.addmm(rr_N[:, None], left, right.T)
+    return _addmm(rr_N[:, None], left, right.T)
 
 
-def _search_mixtures(beam, rr_NB, q_NBR, gram_URR, bases_NB, mixing_TKR, beam_size, n_best):
+def _search_mixtures(
+    beam, rr_NB, q_NBR, gram_URR, squares_UTK, bases_NB, mixing_TKR, beam_size, n_best
+):
     """Go on with a beam search through stages that mix one basis; see `Round.search`.
 
     Each hypothesis has a residual of squared norm `rr_NB`, of products `q_NBR` with its basis,
     and the number `bases_NB` of that basis' Gram matrix; None where a sample has but one.
     """
     T = len(mixing_TKR)
-    squares_UTK = _squares(gram_URR, mixing_TKR)
     for t in range(T):
         rr_M1, q_MR = rr_NB.flatten()[:, None], q_NBR.flatten(0, 1)
-        loss_MK = torch.addmm(rr_M1, q_MR, mixing_TKR[t].T, alpha=-2)
+        loss_MK = _addmm(rr_M1, q_MR, mixing_TKR[t].T, alpha=-2)
         loss_NBK = loss_MK.unflatten(0, rr_NB.shape)
         loss_NBK += squares_UTK[:, t, None] if bases_NB is None else squares_UTK[bases_NB, t]
         rr_NB, parents_NB, options_NB = beam.extend(loss_NBK, beam_size if t < T - 1 else n_best)
@@ -505,13 +569,9 @@ def _search_mixtures(beam, rr_NB, q_NBR, gram_URR, bases_NB, mixing_TKR, beam_si
 
 def _squares(gram_URR, mixing_TKR):
     """Return m . G m of every basis, stage and option, (U, T, K)."""
-    T, K, R = mixing_TKR.shape
-    i, j = torch.triu_indices(R, R, device=gram_URR.device)
-    # G is symmetric: half of it will do.
-    mixing_RC = mixing_TKR.flatten(0, 1).T.contiguous()
-    products_PC = mixing_RC[i] * mixing_RC[j]
-    half_UP = gram_URR.flatten(1)[:, i * R + j] * (2 - (i == j).to(gram_URR.dtype))
-    return (half_UP @ products_PC).unflatten(1, (T, K))
+    squares_TKRR = mixing_TKR[..., None] * mixing_TKR[..., None, :]
+    products_UC = _product(gram_URR.flatten(1), squares_TKRR.flatten(2).flatten(0, 1).T)
+    return products_UC.unflatten(1, mixing_TKR.shape[:2])
 
 
 def _moved(gram_URR, bases_NB, mixing_KR, options_NB):
@@ -519,6 +579,8 @@ def _moved(gram_URR, bases_NB, mixing_KR, options_NB):
     if bases_NB is None:
         return torch.bmm(mixing_KR[options_NB], gram_URR)
     U, R, _ = gram_URR.shape
-    if bases_NB.numel() * R < U * len(mixing_KR):  # fewer products than those of all options
+    # Fewer products than those of all options? Of a whole tile: the way must not depend on how many
+    # rows there are.
+    if bases_NB.shape[1] * TILE_ROWS * R < U * len(mixing_KR):
         return torch.einsum("nbrs,nbs->nbr", gram_URR[bases_NB], mixing_KR[options_NB])
     return torch.matmul(mixing_KR, gram_URR)[bases_NB, options_NB]

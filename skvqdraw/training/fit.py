@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from .._device import is_out_of_memory, resolve_device
 from .._fork import Lock
+from .._threads import each_in_threads, threads_worth
 from .._warn import warn
 from ..exceptions import FormatError
 from ..files.learned import records_from_arrays, records_to_arrays
@@ -197,9 +198,9 @@ class Fit:
             arrays |= {f"{owner}.{name}": array for name, array in members.items()}
         return values, arrays
 
-    def _train_steps(self, checkpoint):
-        """Train, and return whether it was not the user who ended it."""
-        plan, state, processes = self.plan, self.state, self.processes
+    def _records(self, checkpoint):
+        """Return a generator of the records of the training."""
+        plan, state, processes, task = self.plan, self.state, self.processes, self.task
         if plan.one_pass:
             order = one_pass(self.rows, plan.batch_size, self.order_rng)
             plan = replace(plan, max_steps=len(order), max_time=None)
@@ -207,7 +208,7 @@ class Fit:
             n_taken = state.n_steps_made
             order = endless_order(self.rows, plan.batch_size, self.order_rng, n_taken=n_taken)
         batches = prepared_batches(
-            self.task,
+            task,
             self.X,
             self.y,
             self._unit_weight,
@@ -219,12 +220,18 @@ class Fit:
         records = train(
             state,
             batches,
-            self.task,
+            task,
             plan,
             started=self.started,
             processes=processes,
             after_step=write,
         )
+        return each_in_threads(records, self._n_threads()) if task.device.type == "cpu" else records
+
+    def _train_steps(self, checkpoint):
+        """Train, and return whether it was not the user who ended it."""
+        plan, state, processes = self.plan, self.state, self.processes
+        records = self._records(checkpoint)
         progress = Progress(self._title(), state, plan, quiet=processes.rank > 0)
         finished = True
         try:
@@ -248,6 +255,13 @@ class Fit:
         # Processors that round otherwise have drifted apart by a little.
         processes.copy_from_first(state.network.state_dict().values())
         return finished
+
+    def _n_threads(self):
+        """Return how many threads make a step: with little work, they would wait for each other."""
+        n_parts = self.processes.size * self.plan.gradient_accumulation
+        n_rows = min(self.plan.batch_size, len(self.rows))
+        work = self.task.work(-(-n_rows // n_parts))
+        return threads_worth(work) if work else torch.get_num_threads()
 
     def _title(self):
         title, n_processes = f"{self.name} on {self.task.device}", self.processes.size

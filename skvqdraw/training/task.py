@@ -125,6 +125,21 @@ class Task:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement loss.")
 
+    def work(self, n_rows):
+        """Return how much there is to compute for a step: with little, one thread does it.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows that are computed together.
+
+        Returns
+        -------
+        n_multiplications : int or None
+            Of one evaluation of the network, about; None if it is not known.
+        """
+        return
+
     def sums(self):
         """Return what `gradients` adds to.
 

@@ -1,0 +1,345 @@
+"""Coding in several threads, and of few rows: the same codes, and no more threads than asked for."""
+
+import threading
+import time
+
+import joblib
+import numpy as np
+import pytest
+import torch
+
+from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw._rows import TILE_ROWS, product
+from skvqdraw._threads import count_threads, in_order
+from skvqdraw.nn import DenseRound, RefinementNetwork
+from skvqdraw.nn import coding as coding_module
+from skvqdraw.nn.work import count_multiplications
+from skvqdraw.refiners import ConvRefiner, MLPRefiner
+
+X = np.random.default_rng(0).random((300, 36), dtype=np.float32)
+N_ROWS = (1, 2, 7, 8, 9, 40, 128, 171, 256, 257, 300)
+
+
+def drawing(refiner=None, **params):
+    refiner = refiner or MLPRefiner(hidden_size=16, basis_size=4)
+    return VQDRAW(5, 8, refiner=refiner, max_steps=5, random_state=0, **params).fit(X)
+
+
+def boosting(**params):
+    return ClusterBoosting(5, 8, random_state=0, **params).fit(X)
+
+
+ESTIMATORS = {
+    "MLP": drawing,
+    "MLP, beam 3": lambda: drawing(beam_size=3),
+    "MLP, greedy": lambda: drawing(round_beam_size=1),
+    "MLP, log loss": lambda: drawing(loss="log_loss"),
+    "images": lambda: drawing(ConvRefiner((6, 6), n_channels=8, downsampling=2)),
+    "boosting": boosting,
+    "boosting, beam 4": lambda: boosting(beam_size=4),
+    "boosting, log loss": lambda: boosting(loss="log_loss"),
+}
+
+
+@pytest.fixture(scope="module", params=ESTIMATORS)
+def fitted(request):
+    return ESTIMATORS[request.param]()
+
+
+@pytest.fixture
+def two_threads():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def test_codes_of_any_number_of_rows_are_the_same(fitted):
+    codes, soft = fitted.encode(X), fitted.set_params(encoding="soft").transform(X)
+    decoded = fitted.decode(codes)
+    for n in N_ROWS:
+        for _ in range(3):  # tiles of few rows come into use once they have shown what they do
+            rows = slice(len(X) - n, None)
+            np.testing.assert_array_equal(fitted.encode(X[rows]), codes[rows])
+            np.testing.assert_array_equal(fitted.decode(codes[rows]), decoded[rows])
+            np.testing.assert_array_equal(fitted.transform(X[rows]), soft[rows])
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, 2, 3, -1])
+def test_codes_do_not_depend_on_n_jobs(n_jobs):
+    vq = drawing()
+    codes = vq.encode(X)
+    vq.set_params(n_jobs=n_jobs)
+    np.testing.assert_array_equal(vq.encode(X), codes)
+    np.testing.assert_array_equal(vq.decode(codes), vq.reconstruct(X))
+
+
+class Spying(RefinementNetwork):
+    """Moves of its own for each stage; notes who computes, how, and of how many rows."""
+
+    draws = False
+
+    def __init__(self, n_features, n_stages, n_options):
+        super().__init__()
+        self.moves = torch.nn.Parameter(torch.randn(n_stages, n_options, n_features))
+        self.seen, self.of_rows = [], 0.0
+
+    def forward(self, x, stage):
+        if not self.training:
+            self.seen.append((threading.get_ident(), torch.get_num_threads(), len(x)))
+            time.sleep(0.002)
+        # With `of_rows`, what comes of a row depends on how many there are.
+        return DenseRound(x[:, None] + self.moves[stage] + self.of_rows * len(x))
+
+
+class SpyingRefiner(MLPRefiner):
+    def build(self, n_features, n_stages, n_options):
+        return Spying(n_features, n_stages, n_options)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 3])
+def test_as_many_threads_as_asked_for_and_each_computes_alone(two_threads, n_jobs):
+    vq = drawing(SpyingRefiner(), n_jobs=n_jobs)
+    rows = np.tile(X, (10, 1))
+    for n_threads in (n_jobs, count_threads(None)):
+        vq.network_.seen.clear()
+        vq.set_params(n_jobs=n_jobs if n_threads == n_jobs else None).encode(rows)
+        assert len({ident for ident, _, _ in vq.network_.seen}) == n_threads
+        assert {alone for _, alone, _ in vq.network_.seen} == {1}
+        assert threading.get_ident() not in {ident for ident, _, _ in vq.network_.seen}
+        n_threads_here = torch.get_num_threads()
+        assert n_threads_here == 2
+    of_others = []
+    thread = threading.Thread(target=lambda: of_others.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert of_others == [2]
+
+
+def test_threads_that_began_under_another_number_compute_alone_too(two_threads):
+    torch.set_num_threads(1)
+    assert list(in_order(lambda i: i, range(3), 5)) == [0, 1, 2]
+    torch.set_num_threads(2)
+    counts = in_order(lambda i: torch.get_num_threads(), range(20), 5)
+    assert set(counts) == {1}
+
+
+def test_threads_are_shared_by_all_who_call(two_threads):
+    vq = drawing(SpyingRefiner())
+    vq.network_.seen.clear()
+    callers = [threading.Thread(target=vq.encode, args=[X]) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len({ident for ident, _, _ in vq.network_.seen}) <= 2
+
+
+def forget_what_was_seen():
+    coding_module._Trust._known.clear()
+
+
+def rows_seen(vq, n_rows):
+    vq.network_.seen.clear()
+    vq.encode(X[:n_rows])
+    return {n for _, _, n in vq.network_.seen}
+
+
+def test_few_rows_take_small_tiles_once_these_have_computed_the_same():
+    vq = drawing(SpyingRefiner(), n_jobs=1)
+    forget_what_was_seen()
+    assert rows_seen(vq, 1) == {2, 256}  # both, and compared
+    assert rows_seen(vq, 1) == rows_seen(vq, 2) == {2}
+    assert rows_seen(vq, 40) == {64, 256}
+    assert rows_seen(vq, 40) == {64}
+    assert rows_seen(vq, 130) == {256}
+    assert rows_seen(vq, 258) == {2, 256}
+
+
+def test_few_rows_are_shared_by_all_threads(two_threads):
+    vq = drawing(SpyingRefiner(), n_jobs=2)
+    forget_what_was_seen()
+    for n_rows, size in ((2, 2), (4, 2), (5, 4), (64, 32), (260, 256)):
+        vq.encode(X[:n_rows])
+        assert max(rows_seen(vq, n_rows)) == size
+        assert len({ident for ident, _, _ in vq.network_.seen}) == min(2, -(-n_rows // size))
+
+
+def test_tiles_that_round_another_way_are_never_used():
+    vq = drawing(SpyingRefiner(), n_jobs=1)
+    forget_what_was_seen()
+    vq.network_.of_rows = 1e-3
+    expected = vq.encode(X[:256])
+    for _ in range(7):
+        np.testing.assert_array_equal(vq.encode(X[:3]), expected[:3])
+    assert rows_seen(vq, 3) == {256}
+
+
+def test_what_prefixes_show_says_nothing_of_longer_codes():
+    vq = drawing(ConvRefiner((6, 6), n_channels=8, downsampling=2), n_jobs=1)
+    forget_what_was_seen()
+    for length in (0, 1, 5):
+        vq.decode(np.zeros((3, length), dtype=int))
+    known = coding_module._Trust._known[vq.network_]
+    assert sorted(how[:2] for how in known) == [("decode", 0), ("decode", 1), ("decode", 5)]
+
+
+def test_losses_that_differ_in_the_last_bit_are_noticed(monkeypatch):
+    """Also where the codes are the same."""
+    vq = drawing(n_jobs=1)
+    forget_what_was_seen()
+    small = coding_module.TileCoder.encode
+
+    def nudged(self, target_ND, n_stages):
+        nudge = 1 + (self.n_samples < 256) * 1e-7
+        return small(self, target_ND * nudge, n_stages)
+
+    monkeypatch.setattr(coding_module.TileCoder, "encode", nudged)
+    known = coding_module._Trust._known
+    vq.encode(X[:5])
+    assert list(known[vq.network_].values()) == [{8: -1}]
+    vq.encode(X[:5])
+    assert list(known[vq.network_].values()) == [{8: -1, 16: -1}]
+
+
+def test_calls_come_in_order_and_few_at_a_time():
+    going, most, lock = 0, 0, threading.Lock()
+
+    def call(i):
+        nonlocal going, most
+        with lock:
+            going += 1
+            most = max(most, going)
+        time.sleep(0.001 * (i % 3))
+        with lock:
+            going -= 1
+        return i
+
+    assert list(in_order(call, range(30), 3)) == list(range(30))
+    assert most == 3
+
+
+def test_after_an_error_or_a_stop_nothing_goes_on():
+    going = []
+
+    def call(i):
+        going.append(i)
+        time.sleep(0.01)
+        going.remove(i)
+        if i == 5:
+            raise KeyError(i)
+        return i
+
+    with pytest.raises(KeyError, match="5"):
+        list(in_order(call, range(100), 2))
+    assert not going
+    calls = in_order(call, range(10, 100), 2)
+    assert next(calls) == 10
+    calls.close()
+    assert not going
+
+
+def test_a_call_within_a_call_waits_for_no_thread():
+    def inner(i):
+        return list(in_order(lambda j: (i, j), range(3), 1))
+
+    assert list(in_order(inner, range(4), 1))[3] == [(3, 0), (3, 1), (3, 2)]
+
+
+def test_one_thread_in_a_worker_of_joblib(two_threads):
+    assert count_threads(None) == 2
+    with joblib.parallel_config("loky", inner_max_num_threads=1):
+        counts = joblib.Parallel(n_jobs=2)(joblib.delayed(count_threads)(None) for _ in range(2))
+    assert counts == [1, 1]
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 5, TILE_ROWS, TILE_ROWS + 1, 3 * TILE_ROWS])
+def test_products_are_those_of_numpy_and_of_each_row_alone(n_rows):
+    rng = np.random.default_rng(1)
+    rows, matrix = rng.random((n_rows, 70), dtype=np.float32), rng.random((70, 9), dtype=np.float32)
+    np.testing.assert_allclose(product(rows, matrix), rows @ matrix, rtol=1e-5)
+    for i in range(0, n_rows, 100):
+        np.testing.assert_array_equal(
+            product(rows[i : i + 1], matrix), product(rows, matrix)[i : i + 1]
+        )
+
+
+class Watching(MLPRefiner):
+    """Builds a network that notes with how many threads it is trained."""
+
+    seen = ()
+
+    def build(self, *shape, **kwargs):
+        network = super().build(*shape, **kwargs)
+        Watching.seen = set()
+
+        def note(module, inputs):
+            if module.training:
+                Watching.seen.add(torch.get_num_threads())
+
+        network.register_forward_pre_hook(note)
+        return network
+
+
+@pytest.mark.parametrize(("hidden_size", "n_threads"), [(16, 1), (1200, 2)])
+def test_small_steps_are_made_in_one_thread(two_threads, hidden_size, n_threads):
+    vq = drawing(Watching(hidden_size=hidden_size), early_stopping=True)
+    assert Watching.seen == {n_threads}
+    assert torch.get_num_threads() == 2
+    assert vq.n_steps_ == 5
+
+
+def test_a_small_fit_does_not_depend_on_the_number_of_threads(two_threads):
+    codes = drawing().encode(X)
+    torch.set_num_threads(1)
+    np.testing.assert_array_equal(drawing().encode(X), codes)
+
+
+def test_an_error_in_training_leaves_the_threads_as_they_were(two_threads):
+    class Failing(MLPRefiner):
+        def build(self, *shape, **kwargs):
+            network = super().build(*shape, **kwargs)
+
+            def fail(module, inputs):
+                if module.training:
+                    assert torch.get_num_threads() == 1
+                    raise KeyError("on purpose")
+
+            network.register_forward_pre_hook(fail)
+            return network
+
+    with pytest.raises(KeyError, match="on purpose"):
+        drawing(Failing(hidden_size=16))
+    assert torch.get_num_threads() == 2
+
+
+def naive_multiplications(network, n_rows):
+    """Of the layers of an MLPRefiner's network: K rows of the first round, N of the others."""
+    total = 0
+    for trunk in range(len(network.trunks)):
+        weights = [p for p in network.trunks[trunk].parameters() if p.ndim == 2]
+        linear = sum(w.numel() for w in weights if w.shape[1] > 1 and w.shape[0] > 1)
+        total += linear * (len(network.table) if trunk == 0 else n_rows)
+    return total
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 64])
+def test_multiplications_are_counted(n_rows):
+    network = drawing(MLPRefiner(hidden_size=16, basis_size=4, stages_per_round=2)).network_
+    counted = count_multiplications(network, n_rows, X.shape[1], 5)
+    assert counted == naive_multiplications(network, n_rows)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_multiplications_of_convolutions():
+    network = torch.nn.Conv2d(3, 5, 3, padding=1)
+
+    class Drawing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = network
+
+        def forward(self, x, stage):
+            return DenseRound(self.conv(x.view(-1, 3, 4, 4)).flatten(1)[:, None])
+
+    assert count_multiplications(Drawing(), 7, 48, 2) == 2 * 7 * (5 * 16) * (3 * 9)
