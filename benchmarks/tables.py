@@ -33,6 +33,7 @@ SHORT_FITS = {
     "clothes": "Fashion-MNIST, 30,000 training images, 60 bits",
     "descriptors": "Image descriptors, 64 bits",
 }
+SERVING = ("all_threads", "one_thread", "two_workers")
 SHORT_COLUMNS = ("seconds", "steps", "test_error", "entropy_bits", "onehot", "soft")
 
 
@@ -150,6 +151,24 @@ def short_fits(result):
             yield f"{title}:\n\n" + table(rows, columns, spread)
 
 
+def serving(result):
+    columns = ("ms_of_1", "ms_of_10", *(f"rows_per_second_{way}" for way in SERVING))
+    yield machine(result)
+    for state, title in {
+        "idle": "Alone",
+        "busy": "Beside a process that keeps a core busy",
+    }.items():
+        measured = result.get(state, {})
+        rows, fits = {}, []
+        for subject in measured.get("now", {}):
+            for version, subjects in measured.items():
+                if subject != "fit":
+                    rows[f"{subject}, {version}"] = subjects[subject]
+        for version, subjects in measured.items():
+            fits.append(f"{subjects['fit']['seconds']:.1f} s {version}")
+        yield f"{title}; the fit takes {', '.join(fits)}:\n\n" + table(rows, columns, figure)
+
+
 def baselines(result):
     yield machine(result)
     for name, title in DATA_SETS.items():
@@ -263,6 +282,7 @@ def main():
         vectors,
         log_loss,
         memory_map,
+        serving,
     )
     for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]
