@@ -7,7 +7,8 @@
 second with as many threads as PyTorch has, with one, and in two workers of joblib that have half of
 the rows each. The model of MNIST that comes with the package; an `MLPRefiner` (8 x 64) and
 `ClusterBoosting` in four settings on the 64 pixels of scikit-learn's digits. The fit is that of
-the `MLPRefiner`, 150 steps. The busy process adds up numbers and is started by this script.
+the `MLPRefiner`, 150 steps, alone the median of three. The busy process adds up numbers and is
+started by this script.
 
 With `--against`, another checkout of the package is measured in turns with this one, each time in a
 process of its own.
@@ -95,9 +96,12 @@ def measure(busy, quick):
         for name, params in BOOSTING.items()
     }
     with neighbour(busy):
-        started = time.perf_counter()
-        small = VQDRAW(**fit, refiner=MLPRefiner()).fit(digits)
-        result = {"fit": {"seconds": round(time.perf_counter() - started, 2)}}
+        seconds = []
+        for _ in range(1 if busy else 3):
+            started = time.perf_counter()
+            small = VQDRAW(**fit, refiner=MLPRefiner()).fit(digits)
+            seconds.append(time.perf_counter() - started)
+        result = {"fit": {"seconds": round(float(np.median(seconds)), 2)}}
         images = load_images(quick).X_test[few]
         if images.shape[1] == 784:
             result["MNIST"] = serve(load_pretrained("mnist-60bit"), images, n_calls)
