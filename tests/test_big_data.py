@@ -467,15 +467,6 @@ def test_a_fitted_estimator_is_not_much_larger_than_its_network():
 
 
 @pytest.fixture
-def one_thread():
-    """As the workers have it: another number of threads may round another way."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
-@pytest.fixture
 def on_disk(rows, tmp_path):
     """Rows in a file, and a file for their codes."""
     np.lib.format.open_memmap(tmp_path / "codes.npy", "w+", np.uint8, (len(rows), 4))
@@ -487,7 +478,7 @@ def encode_part(estimator, X, codes, part):
     estimator.encode(X[part], out=codes[part])
 
 
-def test_processes_write_into_one_file(fitted, on_disk, one_thread):
+def test_processes_write_into_one_file(fitted, on_disk):
     """joblib hands memory maps to its workers by name."""
     X, codes = on_disk
     with joblib.parallel_config("loky", inner_max_num_threads=1):
@@ -498,7 +489,7 @@ def test_processes_write_into_one_file(fitted, on_disk, one_thread):
     np.testing.assert_array_equal(codes, fitted.encode(X))
 
 
-def test_dask(fitted, on_disk, one_thread, tmp_path, monkeypatch):
+def test_dask(fitted, on_disk, tmp_path, monkeypatch):
     """The recipe of the documentation, and joblib's dask backend, on a cluster of two processes."""
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
     pytest.importorskip("dask.array", reason="dask is not installed")
