@@ -15,7 +15,7 @@ from joblib import effective_n_jobs
 from ._fork import Lock, in_forked_process, is_forked
 
 # With fewer multiplications to each, threads that share a step wait longer than they save.
-_MULTIPLICATIONS_PER_THREAD = 2**27
+_MULTIPLICATIONS_PER_THREAD = 2**26
 
 # More would only take memory.
 _MOST_THREADS = 256
