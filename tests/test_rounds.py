@@ -1,6 +1,8 @@
 """Rounds against candidates written out one by one, in float64."""
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -117,6 +119,24 @@ def test_products_follow_the_target():
     torch.testing.assert_close(
         a_round.losses(another, SquaredError()), naive_grid(a_round, another), rtol=1e-10, atol=0
     )
+
+
+def test_products_are_of_the_target_that_a_thread_asks_about():
+    """The first round is shared by the threads that code."""
+    both_have_stored = threading.Barrier(2, timeout=20)
+
+    class Slow(FactoredRound):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if value is not None and name in ("_known", "_products"):
+                both_have_stored.wait()
+
+    leaves, target = make_parts(1, 1, 1)
+    a_round, targets = Slow(*leaves), (target, target + 1)
+    with ThreadPoolExecutor(2) as threads:
+        found = threads.map(lambda some: a_round.losses(some, SquaredError()), targets)
+    for losses, some in zip(found, targets, strict=True):
+        assert torch.equal(losses, FactoredRound(*leaves).losses(some, SquaredError()))
 
 
 def test_losses_are_never_negative():

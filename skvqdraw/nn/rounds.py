@@ -286,7 +286,7 @@ class FactoredRound(Round):
         self._basis_NDR = basis_NDR
         self._mixing_TKR = mixing_TKR
         # What `choose` hands on: the mixing rows chosen so far, and what is known of a target.
-        self._mixed_NR = self._target_ND = self._products = None
+        self._mixed_NR = self._known = None
 
     @property
     def n_rows(self):
@@ -335,7 +335,7 @@ class FactoredRound(Round):
         mixed_NR = F.embedding(codes_N, self._mixing_TKR[0])
         following = FactoredRound(self._x_ND, self._basis_NDR, self._mixing_TKR[1:])
         following._mixed_NR = mixed_NR if self._mixed_NR is None else self._mixed_NR + mixed_NR
-        following._target_ND, following._products = self._target_ND, self._products
+        following._known = self._known
         return following
 
     def take(self, rows):
@@ -368,10 +368,11 @@ class FactoredRound(Round):
 
     def _products_with(self, target_ND):
         """|r|^2, q and G: once per round and target, however many stages the round serves."""
-        if self._target_ND is not target_ND:
-            self._products = _Products.apply(target_ND - self._x_ND, self._basis_NDR)
-            self._target_ND = target_ND
-        return self._products
+        known = self._known  # at once: another thread may ask about another target
+        if known is None or known[0] is not target_ND:
+            products = _Products.apply(target_ND - self._x_ND, self._basis_NDR)
+            self._known = known = target_ND, products
+        return known[1]
 
 
 class TableRound(Round):
