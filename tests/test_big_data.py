@@ -331,10 +331,10 @@ from skvqdraw.refiners import MLPRefiner
 torch.set_num_threads(1)
 X = np.random.default_rng(0).random((300, 20_000), dtype=np.float32)
 vq = VQDRAW(4, 16, refiner=MLPRefiner(16), max_steps=1, batch_size=8, random_state=0).fit(X[:40])
-expected = vq.encode(X)  # takes more than 490 MB: 256 rows of 24 basis vectors
+expected = vq.encode(X)  # takes more than 245 MB: 128 rows of 24 basis vectors
 with open("/proc/self/statm") as file:
     in_use = int(file.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (in_use + 270 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (in_use + 135 * 2**20,) * 2)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     codes = vq.encode(X)

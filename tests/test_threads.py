@@ -156,6 +156,14 @@ def test_few_rows_take_small_tiles_once_these_have_computed_the_same():
     assert rows_seen(vq, 258) == {2, 256}
 
 
+def test_wide_rows_have_smaller_tiles():
+    wide = np.tile(X, (1, 15))
+    vq = VQDRAW(2, 4, refiner=SpyingRefiner(), max_steps=1, random_state=0, n_jobs=1).fit(wide)
+    vq.network_.seen.clear()
+    vq.encode(wide)
+    assert {n for _, _, n in vq.network_.seen} == {64, 128}
+
+
 def test_few_rows_are_shared_by_all_threads(two_threads):
     vq = drawing(SpyingRefiner(), n_jobs=2)
     forget_what_was_seen()

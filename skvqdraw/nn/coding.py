@@ -18,6 +18,9 @@ from .._threads import count_threads, in_order
 from .._warn import warn
 from .rounds import losses_heard
 
+# Rows of more parameters than this have tiles of half as many: each thread has one in memory, and
+# what a network draws of it is soon more than a cache holds.
+_WIDE = 512
 # Rows of tiles on a CPU where there are fewer to each thread.
 _FEWER_ROWS = (2, 4, 8, 16, 32, 64, 128)
 # How many values must be the same to the bit before smaller tiles are taken for whole ones: of sums
@@ -53,8 +56,9 @@ class Coding:
         self.beam_size = options.get("beam_size", 1)
         on_cpu = self.device.type == "cpu"
         self.n_threads = count_threads(n_jobs) if on_cpu else 0
-        self.tile_rows = TILE_ROWS  # hypotheses included
-        self.fewer_rows = _FEWER_ROWS if on_cpu else ()
+        wide = on_cpu and preparation.width > _WIDE
+        self.tile_rows = self.most_rows = TILE_ROWS // 2 if wide else TILE_ROWS
+        self.fewer_rows = [size for size in _FEWER_ROWS if on_cpu and size < self.tile_rows]
         self.coders, self.lock = {}, Lock()
 
     def encoded(self, X, n_stages, rows=None):
@@ -183,14 +187,14 @@ class Coding:
 
     def _take_fewer_rows(self):
         """From here on, have tiles of half as many rows, one at a time."""
-        self.coders, self.fewer_rows = {}, ()
+        self.coders, self.fewer_rows = {}, []
         self.n_threads = min(self.n_threads, 1)
         self.tile_rows //= 2
 
     def _warn(self):
         warn(
             f"Out of memory on {self.device}: from here on, {self._n_samples(self.tile_rows)} rows "
-            f"are coded at a time instead of {self._n_samples(TILE_ROWS)}. The last bit of a "
+            f"are coded at a time instead of {self._n_samples(self.most_rows)}. The last bit of a "
             "sum may differ from what it is with more memory, and with it a code where two options "
             "are as good as equal."
         )
