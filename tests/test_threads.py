@@ -2,6 +2,7 @@
 
 import threading
 import time
+from copy import deepcopy
 
 import joblib
 import numpy as np
@@ -351,3 +352,20 @@ def test_multiplications_of_convolutions():
             return DenseRound(self.conv(x.view(-1, 3, 4, 4)).flatten(1)[:, None])
 
     assert count_multiplications(Drawing(), 7, 48, 2) == 2 * 7 * (5 * 16) * (3 * 9)
+
+
+@pytest.mark.parametrize("make", [lambda: boosting(beam_size=4), drawing], ids=["tables", "round"])
+def test_what_is_kept_with_a_model_is_made_anew_where_it_would_differ(make):
+    changed = make()
+    before = changed.encode(X)
+    if isinstance(changed, ClusterBoosting):
+        changed.codebooks_ *= 1.5
+    else:
+        with torch.no_grad():
+            for parameter in changed.network_.parameters():
+                parameter.data.mul_(1.5)
+    codes = changed.encode(X)
+    assert (codes != before).any()
+    np.testing.assert_array_equal(deepcopy(changed).encode(X), codes)
+    changed.set_params(beam_size=2)
+    np.testing.assert_array_equal(changed.encode(X), deepcopy(changed).encode(X))
