@@ -72,7 +72,7 @@ def peak_gflops(dtype, repeats=9):
 
 def flops_of(function):
     """Return the operations of matrix products and convolutions in a call."""
-    from skvqdraw._threads import in_order
+    from skvqdraw._threads import in_order  # an older checkout, measured beside this, has none
 
     def counted(_):
         counter = FlopCounterMode(display=False)

@@ -258,6 +258,8 @@ class Fit:
 
     def _n_threads(self):
         """Return how many threads make a step: with little work, they would wait for each other."""
+        if torch.get_num_threads() == 1:  # nothing to choose, and no work to count
+            return 1
         n_parts = self.processes.size * self.plan.gradient_accumulation
         n_rows = min(self.plan.batch_size, len(self.rows))
         work = self.task.work(-(-n_rows // n_parts))
