@@ -88,8 +88,8 @@ def _gelu(h):
 def _as_in_memory(function, *images):
     """Return what a function makes of numbers, those of images seen in the order of memory.
 
-    Channels are the last axis there. Elsewhere, oneDNN does not take them, and what does is up to
-    12 times as slow: it also computes with denormal numbers far below zero.
+    Channels are the last axis there. Elsewhere, oneDNN does not take them, and what does is several
+    times as slow: it also computes with denormal numbers far below zero.
     """
     if images[0].ndim != 4:
         return function(*images)
