@@ -1,4 +1,7 @@
+import ast
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +9,14 @@ from conftest import make_estimator
 from sklearn.datasets import load_sample_images
 
 from skvqdraw import datasets
-from skvqdraw.datasets import fetch_mnist, load_digits_images, load_photo_patches
+from skvqdraw.datasets import (
+    fetch_mnist,
+    load_characters,
+    load_digits_images,
+    load_docstrings,
+    load_photo_patches,
+    text_windows,
+)
 from skvqdraw.refiners import ConvRefiner
 
 
@@ -125,3 +135,185 @@ def test_a_short_fit_on_mnist():
     refiner = ConvRefiner((28, 28), n_channels=32)
     vq = make_estimator(n_stages=4, n_options=16, refiner=refiner, max_steps=60).fit(X)
     assert -vq.score(X_test) < 0.045  # of a variance of 0.0675
+
+
+@pytest.mark.parametrize("sequence_length", [1, 3, 7, 10, 11])
+def test_windows_side_by_side_are_the_text(sequence_length):
+    text = "ab\n\0\U0001f600e\u0301 fgh"
+    windows = text_windows(text, sequence_length)
+    assert {*map(len, windows)} == {sequence_length}
+    joined = "".join(windows)
+    assert text.startswith(joined)
+    assert len(text) - len(joined) < sequence_length
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 20])
+def test_windows_with_a_step(step):
+    text = "abcdefghijk"
+    naive = [text[i : i + 4] for i in range(len(text)) if i % step == 0 and i + 4 <= len(text)]
+    assert text_windows(text, 4, step=step) == naive
+    if step <= 4:  # nothing between the first and the last window is left out
+        assert {c for window in naive for c in window} == set(text[: text.index(naive[-1]) + 4])
+
+
+def test_windows_as_long_as_the_text():
+    assert text_windows("x" * 128) == ["x" * 128]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "message"),
+    [
+        (["ab"], {}, TypeError, "text must be one str; got list"),
+        (b"ab", {}, TypeError, "text must be one str; got bytes.*decode"),
+        ("abc", {"sequence_length": 4}, ValueError, "at least sequence_length=4 .*got 3. Pass a"),
+        ("abc", {"sequence_length": 0}, ValueError, "sequence_length must be .* 1; got 0"),
+        ("abc", {"sequence_length": 2.0}, ValueError, "sequence_length must be an int.*got 2.0"),
+        ("abc", {"sequence_length": 2, "step": 0}, ValueError, "step must be .*got 0. None"),
+        ("abc", {"sequence_length": 2, "step": "1"}, ValueError, "step must be .*got '1'"),
+    ],
+)
+def test_windows_that_cannot_be(text, options, error, message):
+    with pytest.raises(error, match=message):
+        text_windows(text, **options)
+
+
+def docstrings_of(package):
+    """Yield all strings that stand at the start of a block in a package, as they are written."""
+    for path in Path(find_spec(package).origin).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            match getattr(node, "body", None):
+                case [ast.Expr(ast.Constant(str(text))), *_]:
+                    yield text
+
+
+def test_docstrings_are_windows_of_docstrings():
+    found = load_docstrings(["email", "json"], sequence_length=64, max_windows=40)
+    assert found.target_names == ["email", "json"]
+    assert found.data.shape == found.target.shape == (80,)
+    assert np.bincount(found.target).tolist() == [40, 40]
+    assert {*map(len, found.data)} == {64}
+    assert len(set(found.data)) == 80
+    assert len(set(found.target[:40])) == 2  # not one package after the other
+    for number, package in enumerate(found.target_names):
+        text = "\0".join("".join(text.split()) for text in docstrings_of(package))
+        for window in found.data[found.target == number]:
+            assert "".join(window.split()) in text
+            assert "  " not in window
+            assert "\n\n" not in window
+            assert window.isascii()
+
+
+def test_docstrings_depend_on_the_seed_alone():
+    found = load_docstrings(["json", "http"], max_windows=20)
+    again = load_docstrings(("json", "http"), max_windows=20)
+    assert (found.data == again.data).all()
+    assert (found.target == again.target).all()
+    other = load_docstrings(["json", "http"], max_windows=20, random_state=1)
+    assert set(other.data) != set(found.data)
+    alone = load_docstrings(["http"], max_windows=20)
+    assert set(alone.data) == set(found.data[found.target == 1])
+
+
+def test_docstrings_of_ten_packages_by_default():
+    found = load_docstrings(max_windows=20)
+    assert len(found.target_names) == 10
+    assert np.bincount(found.target).tolist() == [20] * 10
+
+
+def package_of(folder, monkeypatch, **files):
+    """Write a package of that name and its files; the modules of none are imported."""
+    (folder / "written").mkdir(exist_ok=True)
+    for name, text in files.items():
+        path = folder / "written" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode())
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_docstrings_of_what_cannot_be_imported(tmp_path, monkeypatch):
+    package_of(
+        tmp_path,
+        monkeypatch,
+        **{
+            "__init__": "'''Says   what\n\n\n    it does.'''\nraise SystemExit",
+            "broken": "'''Not read'''\nprint the text",
+            "with_nul": "'''Not read'''\n\0",
+            "with_escape": "class A:\n    '''Says \\d.   '''\n    async def f(): '''Tells.'''",
+            "accents": "'''Pr\u00e9sente ceci'''",
+            "twice": "def f(): 'abcdabcd'\ndef g(): 'abcd'",
+            "tests/inside": "'''Not read'''",
+        },
+    )
+    found = load_docstrings(["written"], sequence_length=4)
+    wanted = ["Says", " wha", "t\nit", " doe", "Says", " \\d.", "Tell", "abcd"]
+    assert sorted(found.data) == sorted(set(wanted))  # each once
+    assert "written" not in sys.modules
+    with pytest.raises(ValueError, match="sequence_length=30 ASCII .* none in .* of 'written'"):
+        load_docstrings(["written"], sequence_length=30)
+
+
+def test_docstrings_of_a_single_file():
+    found = load_docstrings(["argparse"], max_windows=5)
+    assert found.target.tolist() == [0] * 5
+
+
+@pytest.mark.parametrize(
+    ("packages", "error", "message"),
+    [
+        ("numpy", TypeError, r"list of names or None; got 'numpy'. A single package is \[name\]"),
+        ({"numpy"}, TypeError, "list of names or None; got {'numpy'}"),
+        ([], ValueError, r"at least one package, each once; got \[\]"),
+        (["json", "json"], ValueError, r"each once; got \['json', 'json'\]"),
+        (["os.path"], ValueError, "without dots; got 'os.path'"),
+        ([3], ValueError, "without dots; got 3"),
+        ([["json"]], ValueError, r"without dots; got \['json'\]"),
+        (["no_such_package"], ValueError, "found no 'no_such_package'. Install it or leave it out"),
+        (["sys"], ValueError, "found none in source files of 'sys'. Leave it out, or"),
+    ],
+)
+def test_docstrings_of_packages_that_do_not_do(packages, error, message):
+    with pytest.raises(error, match=message):
+        load_docstrings(packages)
+
+
+@pytest.mark.parametrize("name", ["sequence_length", "max_windows"])
+def test_docstrings_with_numbers_that_do_not_do(name):
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1; got 0"):
+        load_docstrings(["json"], **{name: 0})
+
+
+def test_characters_from_a_folder(tmp_path, monkeypatch):
+    text = "".join(map(chr, np.random.default_rng(0).integers(0, 256, size=105)))
+    codes = np.array([*map(ord, text)], np.uint8)
+    np.savez(tmp_path / "text_chars.npz", tinyshakespeare=codes)
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    characters = load_characters()
+    assert characters.name == "tinyshakespeare"
+    assert characters.data == text[:94]
+    assert characters.data_test == text[94:]
+
+
+@pytest.mark.usefixtures("real_data")
+def test_plays_of_shakespeare():
+    characters = load_characters()
+    if characters.name != "tinyshakespeare":
+        pytest.skip("SKVQDRAW_DATA has no text_chars.npz")
+    assert characters.data.startswith("First Citizen:\nBefore we proceed any further")
+    assert len(characters.data) + len(characters.data_test) == 1_115_394
+
+
+def test_characters_of_docstrings(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))  # which is empty
+    monkeypatch.setattr(datasets._text, "_PACKAGES", ("email", "json", "unittest"))
+    characters = load_characters()
+    assert characters.name == "docstrings"
+    train, test = (characters[key].split("\n\n") for key in ("data", "data_test"))
+    assert len(set(train) | set(test)) == len(train) + len(test)
+    assert len(test) == -(-(len(train) + len(test)) // 10)
+    assert load_characters().data == characters.data
+    naive = {
+        "".join(text.split())
+        for name in ("email", "json", "unittest")
+        for text in docstrings_of(name)
+    }
+    assert {"".join(text.split()) for text in train + test} <= naive
