@@ -5,6 +5,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw.preprocessing import CharacterTokenizer
 from skvqdraw.refiners import MLPRefiner
 
 
@@ -83,3 +84,27 @@ def test_checks_that_are_not_yielded(name, encoding, make):
 def test_data_frames_out(name, encoding, make):
     estimator = make(encoding=encoding)
     getattr(estimator_checks, name)(type(estimator).__name__, estimator)
+
+
+# scikit-learn yields no checks of what takes strings, as of CountVectorizer: these need no data, or
+# look only at what comes before them.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_do_not_raise_errors_in_init_or_set_params",
+        "check_estimator_cloneable",
+        "check_estimator_repr",
+        "check_estimator_tags_renamed",
+        "check_estimators_unfitted",
+        "check_get_params_invariance",
+        "check_mixin_order",
+        "check_no_attributes_set_in_init",
+        "check_param_validation",
+        "check_parameters_default_constructible",
+        "check_set_params",
+        "check_transformers_unfitted",
+        "check_valid_tag_types",
+    ],
+)
+def test_checks_of_what_takes_strings(name):
+    getattr(estimator_checks, name)("CharacterTokenizer", CharacterTokenizer())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import skvqdraw
-from skvqdraw import metrics, plot, presets
+from skvqdraw import metrics, plot, preprocessing, presets
 
 PACKAGE = Path(skvqdraw.__file__).parent
 # From the ground up: a module imports only from lines above its own, and each may use what packages
@@ -33,7 +33,7 @@ LAYERS = [
     (set(), "base _vqdraw io"),
     (
         {"matplotlib"},
-        "metrics presets pretrained datasets/_images datasets/_text datasets/__init__",
+        "metrics preprocessing presets pretrained datasets/_images datasets/_text datasets/__init__",
     ),
     (set(), "plot/_display plot/_code_usage plot/_loss_curve plot/_proposals"),
     (set(), "plot/_rate_distortion plot/_samples plot/_stages plot/__init__"),
@@ -118,7 +118,7 @@ def test_no_function_is_longer_than_a_screen():
 
 def test_public_names():
     public = (skvqdraw, skvqdraw.refiners, skvqdraw.datasets, skvqdraw.nn)
-    public += (metrics, plot, presets)
+    public += (metrics, plot, preprocessing, presets)
     for module in public:
         assert all(hasattr(module, name) for name in module.__all__)
 
