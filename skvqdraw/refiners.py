@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator
 
 from ._sklearn import ImageShape, Interval, StrOptions, validate_params
 from .files.json import known
-from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk
+from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk, SequenceTrunk
 from .nn.paper import ARCHITECTURES, PaperNetwork
 
-__all__ = ["ConvRefiner", "MLPRefiner", "PaperRefiner", "Refiner"]
+__all__ = ["ConvRefiner", "MLPRefiner", "PaperRefiner", "Refiner", "SequenceRefiner"]
 
 
 class Refiner(BaseEstimator):
@@ -287,6 +287,120 @@ class ConvRefiner(_FactoredRefiner):
             ConvTrunk,
             image_shape=(height, width, channels),
             n_params=n_params,
+            basis_size=self.basis_size,
+            n_channels=self.n_channels,
+            n_blocks=self.n_blocks,
+            downsampling=self.downsampling,
+            hidden_size=self.hidden_size,
+        )
+
+
+@known
+class SequenceRefiner(_FactoredRefiner):
+    """Convolutions along a row that mix options from a few basis rows: for series and text.
+
+    Rows are sequences: series of one or more channels, tokens, spectra. Residual blocks of
+    convolutions look along the row in both directions, each twice as far as the one before, and
+    each position emits its part of `basis_size` basis rows. The options of `stages_per_round`
+    stages are learned mixtures of them.
+
+    Parameters
+    ----------
+    sequence_length : int
+        Number of positions of a row.
+    n_channels_in : int, default=1
+        Number of features of each position, which lie side by side: rows of X are arrays of shape
+        (sequence_length, n_channels_in), flattened with ``X.reshape(len(X), -1)``.
+    n_channels : int, default=64
+        Width of the convolutions. The cost grows with its square. 32 to 256.
+    n_blocks : int, default=4
+        Number of residual blocks; block i sees ``2**i`` positions further each way: 4 see 16
+        patches of `downsampling` each way, 6 see 64.
+    downsampling : int, default=1
+        Number of positions that the network sees as one; `sequence_length` must be a multiple of
+        it. More is faster and sees further, and changes less from one position to the next: 1 for
+        text, 2 to 8 for smooth series.
+    hidden_size : int, default=0
+        Width of a fully connected layer beside the convolutions; 0 for none. It learns fast where
+        things are at the same place in all rows, as in spectra, and has most of the parameters:
+        ``hidden_size * basis_size * n_features`` for each network. 32 to 128.
+    basis_size : int, default=24
+        Number of basis rows of a round. 8 to 64; the cost grows with its square.
+    stages_per_round : int, default=5
+        Stages that one evaluation of the network serves. Fewer adapt to more of the choices, and
+        cost more.
+    rounds_per_trunk : int, default=1
+        Consecutive evaluations that share one network, told apart by learned masks. More make the
+        model smaller, and its error larger.
+
+    See Also
+    --------
+    MLPRefiner : For rows without a layout.
+    ConvRefiner : For images.
+    skvqdraw.losses.Categorical : The loss for tokens.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw import VQDRAW
+    >>> from skvqdraw.refiners import SequenceRefiner
+    >>> phase = np.random.default_rng(0).uniform(0, 7, (200, 1))
+    >>> X = np.sin(np.arange(32) / 3 + phase)
+    >>> vq = VQDRAW(n_stages=2, n_options=8, refiner=SequenceRefiner(32), max_steps=20)
+    >>> vq.fit(X).encode(X).shape
+    (200, 2)
+    """
+
+    _parameter_constraints: dict = {
+        "sequence_length": [Interval(Integral, 1, None, closed="left")],
+        "n_channels_in": [Interval(Integral, 1, None, closed="left")],
+        "n_channels": [Interval(Integral, 1, None, closed="left")],
+        "n_blocks": [Interval(Integral, 0, 30, closed="both")],
+        "downsampling": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, 0, None, closed="left")],
+        **_FactoredRefiner._parameter_constraints,
+    }
+
+    def __init__(
+        self,
+        sequence_length,
+        n_channels_in=1,
+        *,
+        n_channels=64,
+        n_blocks=4,
+        downsampling=1,
+        hidden_size=0,
+        basis_size=24,
+        stages_per_round=5,
+        rounds_per_trunk=1,
+    ):
+        self.sequence_length = sequence_length
+        self.n_channels_in = n_channels_in
+        self.n_channels = n_channels
+        self.n_blocks = n_blocks
+        self.downsampling = downsampling
+        self.hidden_size = hidden_size
+        self.basis_size = basis_size
+        self.stages_per_round = stages_per_round
+        self.rounds_per_trunk = rounds_per_trunk
+
+    def _trunk_maker(self, n_features, n_params):
+        length, n_channels_in = self.sequence_length, self.n_channels_in
+        if length * n_channels_in != n_features:
+            raise ValueError(
+                f"sequence_length={length} with n_channels_in={n_channels_in} has "
+                f"{length * n_channels_in} values; X has {n_features} features. Give the length "
+                "of the sequences that the rows of X are."
+            )
+        if length % self.downsampling:
+            raise ValueError(
+                f"sequence_length={length} must be a multiple of downsampling="
+                f"{self.downsampling}; choose another downsampling or pad the sequences."
+            )
+        return partial(
+            SequenceTrunk,
+            sequence_length=length,
+            n_channels_in=n_channels_in * n_params,
             basis_size=self.basis_size,
             n_channels=self.n_channels,
             n_blocks=self.n_blocks,

@@ -25,14 +25,14 @@ class StageMask(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Residual block h + conv1x1(gelu(conv3x3(norm(h)) * mask)) * mask."""
+    """Residual block h + conv1(gelu(conv3(norm(h)) * mask)) * mask, of convolutions of one kind."""
 
-    def __init__(self, n_stages, n_channels):
+    def __init__(self, n_stages, n_channels, layer=nn.Conv2d, dilation=1):
         super().__init__()
         self.norm = group_norm(n_channels)
-        self.conv = nn.Conv2d(n_channels, n_channels, 3, padding=1)
+        self.conv = layer(n_channels, n_channels, 3, padding=dilation, dilation=dilation)
         self.mask = StageMask(n_stages, n_channels)
-        self.out = nn.Conv2d(n_channels, n_channels, 1)
+        self.out = layer(n_channels, n_channels, 1)
         self.out_mask = StageMask(n_stages, n_channels)
 
     def forward(self, h, stage):

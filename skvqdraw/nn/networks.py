@@ -217,6 +217,55 @@ class ConvTrunk(nn.Module):
         return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
 
 
+class SequenceTrunk(nn.Module):
+    """Basis from dilated convolutions along a row: for series, text and spectra.
+
+    To it a layer that sees the whole row adds a basis of its own, if `hidden_size` is not 0.
+    """
+
+    feature_order = None
+
+    def __init__(
+        self,
+        n_rounds,
+        sequence_length,
+        n_channels_in,
+        *,
+        basis_size,
+        n_channels,
+        n_blocks,
+        downsampling,
+        hidden_size=0,
+    ):
+        super().__init__()
+        n_places, patch_size = sequence_length // downsampling, downsampling * n_channels_in
+        self.shape = n_places, patch_size
+        self.basis_size = basis_size
+        self.stem = nn.Conv1d(patch_size, n_channels, 3, padding=1)
+        self.position_map = nn.Parameter(torch.zeros(n_channels, n_places))
+        self.stem_mask = StageMask(n_rounds, n_channels)
+        self.blocks = nn.ModuleList(
+            ConvBlock(n_rounds, n_channels, nn.Conv1d, 2**i) for i in range(n_blocks)
+        )
+        self.norm = group_norm(n_channels)
+        self.head = _quiet(nn.Linear(n_channels, patch_size * basis_size))
+        self.whole = None
+        if hidden_size:
+            n_features = n_places * patch_size
+            self.whole = MLPTrunk(
+                n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size, n_blocks=0
+            )
+
+    def forward(self, x_NP, position):
+        h = x_NP.view(-1, *self.shape).transpose(1, 2)
+        h = self.stem_mask(self.stem(h) + self.position_map, position)
+        for block in self.blocks:
+            h = block(h, position)
+        h = self.head(gelu(self.norm(h)).transpose(1, 2))
+        basis_NPR = h.reshape(*x_NP.shape, self.basis_size)
+        return basis_NPR if self.whole is None else basis_NPR + self.whole(x_NP, position)
+
+
 def _quiet(head):
     """Let a head start small."""
     with torch.no_grad():
