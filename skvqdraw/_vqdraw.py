@@ -202,7 +202,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
     }
     _softness = 2.0
     _learned: dict = {
-        "mean_": Array("D", "float32", "float64"),
+        "mean_": Array("M", "float32", "float64"),
         "scale_": Number(Interval(Real, 0, None, closed="neither")),
         "loss_": losses.LearnedLoss("grid"),
         "refiner_": Spec("build"),
@@ -324,7 +324,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
             "n_stages": (n_stages, self.n_stages == n_stages),
             "n_options": (n_options, self.n_options == n_options),
             "refiner": (self.refiner_, same_specs(task.refiner, self.refiner_)),
-            "loss": (self.loss_, same_specs(task.criterion, self.loss_)),
+            "loss": (self.loss_, losses.find(self.loss).goes_on(self.loss_)),
         }
         for name, (fitted, same) in fitted_and_same.items():
             if not same:
@@ -341,12 +341,18 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         return Preparation(self.loss_, self.mean_, self.scale_, hook(network, "feature_order"))
 
     def _check_learned(self):
+        n_means = self.n_features_in_ * self.loss_.n_statistics
+        if len(self.mean_) != n_means:
+            raise FormatError(f"mean_ must be {n_means} numbers; it is {len(self.mean_)}")
         if not self.loss_.centred and self.scale_ != 1:
             raise FormatError(f"scale_ must be 1 with {self.loss_}; it is {self.scale_}")
 
     def _validate_X(self, X, *, reset):
         X = super()._validate_X(X, reset=reset)
-        (losses.find(self.loss) if reset else self.loss_).check(X)
+        loss = losses.find(self.loss) if reset else self.loss_
+        loss.check(X)
+        if reset:
+            self.loss_ = loss.for_data(X)
         return X
 
     def _fitted_on(self):
@@ -426,7 +432,7 @@ class _Drawing(Task):
         self.estimator = estimator
         auto = estimator.refiner == "auto"
         self.refiner = MLPRefiner() if auto else clone(estimator.refiner)
-        self.criterion = losses.find(estimator.loss)
+        self.criterion = estimator.loss_
         self.preparation = None
 
     @property
@@ -448,15 +454,17 @@ class _Drawing(Task):
         self.load_arrays({"mean": mean_D, "scale": scale or self._scale_of_constant_data(mean_D)})
         start_from_table = hook(self.network, "start_from_table")
         if start_from_table is not None:
+            width = len(mean_D)
 
             def prepared(rows):
-                prepared_ND = np.empty((len(rows), X.shape[1]), dtype=np.float32)
+                prepared_ND = np.empty((len(rows), width), dtype=np.float32)
                 for piece in pieces(*prepared_ND.shape, whole_tiles=False):
-                    prepared_ND[piece] = self.preparation.forward(take_rows(X, rows[piece]))
+                    some = take_rows(X, rows[piece])
+                    prepared_ND[piece] = self.preparation.statistics(some)
                 return prepared_ND
 
             n_options = self.estimator.n_options
-            options = first_options(prepared, rows, X.shape[1], n_options, rng, sample_weight)
+            options = first_options(prepared, rows, width, n_options, rng, sample_weight)
             start_from_table(self.preparation.options(options))
 
     def _scale_of_constant_data(self, mean_D):

@@ -3,17 +3,19 @@
 Axes: N rows, K options, D features, P parameters of all features of a row.
 """
 
+from numbers import Integral, Real
+
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, logsumexp
 from sklearn.base import BaseEstimator, clone
 
 from ._rows import float_dtype, pieces, product, tiles, weighted_mean
-from ._sklearn import same_specs
+from ._sklearn import Interval, same_specs, validate_params
 from .boosting.kmeans import nearest
 from .files.json import known
 from .files.learned import Spec
 
-__all__ = ["LogLoss", "Loss", "SquaredError"]
+__all__ = ["Categorical", "Gaussian", "LogLoss", "Loss", "SquaredError"]
 
 _OUT_OF_RANGE = (
     "the variance of X is too {} for float64; rescale X, for example with "
@@ -25,6 +27,8 @@ _SMALLEST_VARIANCE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # best step is infinite.
 _LONGEST_STEP = 10.0
 _NEWTON_STEPS = 12
+_SMALLEST_CHANCE = float(np.finfo(np.float32).tiny)
+_HALF_LOG_2_PI = float(np.log(2 * np.pi) / 2)
 # Options of cluster boosting are compared together as long as they take no more values than this.
 _OPTION_VALUES = 2**14
 
@@ -63,6 +67,9 @@ class Loss(BaseEstimator):
 
     n_params = 1
     """Parameters of a feature. Those of one feature lie side by side."""
+    n_statistics = 1
+    """Numbers of a feature whose means are learned, see `statistics`. Those of one feature lie side
+    by side."""
     centred = True
     """Whether targets are centred, and divided by one scale, before they are scored. If not, they
     are scored as they are, and parameters are counted from those of the mean."""
@@ -70,11 +77,19 @@ class Loss(BaseEstimator):
     """Whether the loss is the mean squared difference of parameters and targets: then candidates
     need not be written out to be scored. A subclass with a `grid` of its own is not, unless it says
     so."""
+    expands = False
+    """Whether it knows its gradient and its curvature: then only those candidates are written out
+    that are the best to second order. A class has it with a `gradient` of its own; one with a
+    `grid` of its own and no `gradient` has it not."""
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if "grid" in vars(cls) and "quadratic" not in vars(cls):
-            cls.quadratic = False
+        own = vars(cls)
+        if "grid" in own:
+            cls.quadratic = own.get("quadratic", False)
+            cls.table = own.get("table", vars(Loss)["table"])
+        if "grid" in own or "gradient" in own:
+            cls.expands = "gradient" in own
 
     def grid(self, params, target):
         """Return the losses of candidates.
@@ -92,6 +107,64 @@ class Loss(BaseEstimator):
             The mean over features: differentiable, and the less the better.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement grid(params, target).")
+
+    def table(self, options, target):
+        """Return the losses of candidates that are the same for all rows.
+
+        Parameters
+        ----------
+        options : tensor of shape (n_options, n_features * n_params)
+            The candidates.
+        target : tensor of shape (n_samples, n_features)
+            What each row should become.
+
+        Returns
+        -------
+        loss : tensor of shape (n_samples, n_options)
+            As that of `grid`, which it calls; a loss may know a shorter way.
+        """
+        return self.grid(options.expand(len(target), -1, -1), target)
+
+    def gradient(self, params, target):
+        """Return the losses of candidates, and their gradients by the parameters.
+
+        Parameters
+        ----------
+        params : tensor of shape (n_samples, n_options, n_features * n_params)
+            The candidates.
+        target : tensor of shape (n_samples, n_features)
+            What each row should become.
+
+        Returns
+        -------
+        loss : tensor of shape (n_samples, n_options)
+            As that of `grid`.
+        gradient : tensor of shape (n_samples, n_options, n_features * n_params)
+            Of each loss. Neither needs to be differentiable.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement gradient(params, target).")
+
+    def curvature(self, params, vectors):
+        """Return products of the Hessian matrix of the loss, or of what stands for it.
+
+        It must be symmetric, must not depend on targets and should have no negative eigenvalue:
+        Fisher information, which is the Hessian matrix that is expected, is like that.
+
+        Parameters
+        ----------
+        params : tensor of shape (n_samples, n_features * n_params)
+            Where the matrix is taken, one for each sample.
+        vectors : tensor of shape (n_samples, n_features * n_params, n_vectors)
+            Vectors for each sample.
+
+        Returns
+        -------
+        products : tensor of shape (n_samples, n_features * n_params, n_vectors)
+            The matrix of the sample times each of its vectors. It needs not be differentiable.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement curvature(params, vectors)."
+        )
 
     def rows(self, params, X):
         """Return the loss of each row, in X's own units.
@@ -124,6 +197,51 @@ class Loss(BaseEstimator):
             If there are such rows.
         """
 
+    def for_data(self, X):
+        """Return the loss that training rows ask for.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Training rows, checked.
+
+        Returns
+        -------
+        loss : Loss
+            Itself, or one whose parameters say what these leave open.
+        """
+        return self
+
+    def goes_on(self, fitted):
+        """Whether a model that was fitted with another loss may be trained further with this one.
+
+        Parameters
+        ----------
+        fitted : Loss
+            The other one, as `for_data` returned it.
+
+        Returns
+        -------
+        same : bool
+            Whether they are the same but for what this one leaves open.
+        """
+        return same_specs(self, fitted)
+
+    def statistics(self, X):
+        """Return the numbers of rows whose means say which parameters a group of rows has.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows of data.
+
+        Returns
+        -------
+        statistics : ndarray of shape (n_samples, n_features * n_statistics)
+            For squared error, X itself.
+        """
+        return X
+
     def mean(self, X, sample_weight):
         """Return the mean from which parameters are counted.
 
@@ -136,8 +254,8 @@ class Loss(BaseEstimator):
 
         Returns
         -------
-        mean : ndarray of shape (n_features,)
-            The weighted mean, in float64.
+        mean : ndarray of shape (n_features * n_statistics,)
+            The weighted mean of the statistics, in float64.
         """
         return weighted_mean(X, sample_weight)
 
@@ -153,8 +271,8 @@ class Loss(BaseEstimator):
 
         Returns
         -------
-        mean : ndarray of shape (n_features,)
-            The weighted mean. Its dtype is that of reconstructions.
+        mean : ndarray of shape (n_features * n_statistics,)
+            The weighted mean of the statistics. Its dtype is that of reconstructions.
         scale : float
             The root of the mean variance, 0 of constant data; 1 where targets are not centred.
 
@@ -169,12 +287,12 @@ class Loss(BaseEstimator):
         return mean_D.astype(float_dtype(X.dtype)), scale
 
     def link(self, X):
-        """Return the parameters whose data are X: the inverse of `inverse_link`.
+        """Return the parameters of rows with these means of the statistics.
 
         Parameters
         ----------
-        X : ndarray of shape (..., n_features)
-            Data, such as a mean.
+        X : ndarray of shape (..., n_features * n_statistics)
+            Means, or the statistics of one row, from which `inverse_link` leads back to the row.
 
         Returns
         -------
@@ -295,6 +413,20 @@ class LogLoss(Loss):
         softplus_NK = (params.clamp(min=0) + (-params.abs()).exp().log1p()).mean(-1)
         return softplus_NK - (params @ target[:, :, None])[:, :, 0] / target.shape[1]
 
+    def table(self, options, target):
+        softplus_K = (options.clamp(min=0) + (-options.abs()).exp().log1p()).mean(-1)
+        return softplus_K - target @ options.T / target.shape[1]
+
+    def gradient(self, params, target):
+        chances = params.sigmoid()
+        loss_NC = params.clamp(min=0).sub_((1 - chances).maximum(chances).log_()).mean(-1)
+        loss_NC -= (params @ target[:, :, None])[:, :, 0] / target.shape[1]
+        return loss_NC, chances.sub_(target[:, None]).div_(target.shape[1])
+
+    def curvature(self, params, vectors):
+        chances = params.sigmoid()
+        return vectors * (chances * (1 - chances) / params.shape[1])[:, :, None]
+
     def rows(self, params, X):
         params = params.astype(np.float64)
         return (_softplus(params) - X * params).mean(axis=1)
@@ -385,6 +517,213 @@ class LogLoss(Loss):
         return (_softplus(output_ND) - target_ND * output_ND).mean(axis=1)
 
 
+@known
+class Categorical(Loss):
+    """Minus the log likelihood of symbols, in nats: for text, codes and other integers.
+
+    X holds symbols, integers from 0 to ``n_symbols - 1`` that have no order. Parameters are log
+    odds of all symbols for each feature, and the reconstruction is the most likely symbol.
+
+    Parameters
+    ----------
+    n_symbols : int or None, default=None
+        Number of different symbols, at least 2. None for the largest in the training data plus
+        one; a `loss_` that was fitted says how many these were. A row takes ``n_features *
+        n_symbols`` numbers in a network: up to some hundred symbols.
+
+    See Also
+    --------
+    skvqdraw.preprocessing.CharacterTokenizer : Strings as rows of symbols.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw.losses import Categorical
+    >>> log_odds = np.log([[0.5, 0.25, 0.25, 0.1, 0.1, 0.8]])
+    >>> Categorical(3).inverse_link(log_odds)
+    array([[0., 2.]])
+    >>> Categorical(3).rows(log_odds, np.array([[0, 2]])).round(3)
+    array([0.458])
+    """
+
+    _parameter_constraints: dict = {
+        "n_symbols": [Interval(Integral, 2, None, closed="left"), None],
+    }
+    centred = False
+
+    def __init__(self, n_symbols=None):
+        self.n_symbols = n_symbols
+
+    @property
+    def n_params(self):
+        """Log odds of a feature."""
+        return self.n_symbols
+
+    n_statistics = n_params
+
+    def grid(self, params, target):
+        log_chances = self._by_symbol(params).log_softmax(-1)
+        return -log_chances.gather(-1, _places(log_chances, target)).flatten(2).mean(-1)
+
+    def table(self, options, target):
+        log_chances = self._by_symbol(options).log_softmax(-1).flatten(1)
+        is_symbol = log_chances.new_zeros(*target.shape, self.n_symbols)
+        is_symbol.scatter_(-1, target.long()[:, :, None], 1)
+        return is_symbol.flatten(1) @ log_chances.T / -target.shape[1]
+
+    def gradient(self, params, target):
+        chances = self._by_symbol(params).softmax(-1)
+        places = _places(chances, target)
+        of_targets = chances.gather(-1, places)
+        # Of chances that are 0 in float32 the gradient is right, and the loss 87 nats.
+        loss = -of_targets.clamp(min=_SMALLEST_CHANCE).log_().flatten(2).mean(-1)
+        slopes = chances.scatter_(-1, places, of_targets - 1).div_(target.shape[1])
+        return loss, slopes.flatten(2)
+
+    def curvature(self, params, vectors):
+        # diag(p) - p p^T for each feature.
+        chances = self._by_symbol(params).softmax(-1)
+        by_symbol = vectors.unflatten(1, (-1, self.n_symbols))
+        means = chances[:, :, None] @ by_symbol
+        weights = chances / chances.shape[1]
+        return (by_symbol - means).mul_(weights[:, :, :, None]).flatten(1, 2)
+
+    def rows(self, params, X):
+        log_odds = self._by_symbol(params.astype(np.float64))
+        symbols = X.astype(np.intp)[:, :, None]
+        of_rows = np.take_along_axis(log_odds, symbols, axis=2)[:, :, 0]
+        return (logsumexp(log_odds, axis=2) - of_rows).mean(axis=1)
+
+    def check(self, X):
+        most = np.inf if self.n_symbols is None else self.n_symbols - 1
+        low, high = X.min(), X.max()
+        whole = all(
+            np.array_equal(X[piece], np.floor(X[piece]))
+            for piece in pieces(*X.shape, whole_tiles=False)
+        )
+        if low < 0 or high > most or not whole:
+            allowed = "0 or more" if self.n_symbols is None else f"0 to {most}"
+            found = f"values from {low:.6g} to {high:.6g}" if whole else "numbers between integers"
+            raise ValueError(
+                f"loss={self} needs symbols, integers of {allowed}; X has {found}. Number the "
+                "symbols from 0, for example with sklearn.preprocessing.OrdinalEncoder or "
+                "skvqdraw.preprocessing.CharacterTokenizer."
+            )
+
+    def for_data(self, X):
+        return self if self.n_symbols else Categorical(max(int(X.max()) + 1, 2))
+
+    def goes_on(self, fitted):
+        return same_specs(self, fitted) or (type(self) is type(fitted) and not self.n_symbols)
+
+    def statistics(self, X):
+        is_symbol = np.zeros((*X.shape, self.n_symbols), dtype=np.float32)
+        np.put_along_axis(is_symbol, X.astype(np.intp)[:, :, None], 1, axis=2)
+        return is_symbol.reshape(len(X), -1)
+
+    def mean(self, X, sample_weight):
+        # A row in which all symbols are alike is counted in.
+        n_rows, width = np.count_nonzero(sample_weight), X.shape[1] * self.n_symbols
+        starts_D = self.n_symbols * np.arange(X.shape[1])
+        total_P = np.zeros(width)
+        for piece in pieces(*X.shape, whole_tiles=False):
+            cells = X[piece].astype(np.intp) + starts_D
+            weights = np.broadcast_to(sample_weight[piece, None], cells.shape)
+            total_P += np.bincount(cells.ravel(), weights.ravel(), width)
+        share_P = total_P * (n_rows / sample_weight.sum())
+        return (share_P + 1 / self.n_symbols) / (n_rows + 1)
+
+    def link(self, X):
+        return np.log(np.maximum(X, np.finfo(X.dtype).tiny))
+
+    def inverse_link(self, params):
+        return self._by_symbol(params).argmax(axis=2).astype(params.dtype)
+
+    def _by_symbol(self, params):
+        return params.reshape(*params.shape[:-1], -1, self.n_symbols)
+
+
+@known
+class Gaussian(Loss):
+    """Minus the log likelihood of normal numbers, in nats: for data whose noise differs.
+
+    Parameters are a mean and a log scale for each feature, and the reconstruction is the mean.
+    A network learns these in the units of X: standardise it first.
+
+    Parameters
+    ----------
+    min_scale : float, default=1e-3
+        The least standard deviation, in the units of X: where it is reached, the likelihood no
+        longer grows with precision. About what X is rounded to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw.losses import Gaussian
+    >>> Gaussian().rows(np.array([[0.0, np.log(2)]]), np.array([[2.0]])).round(3)
+    array([2.112])
+    """
+
+    _parameter_constraints: dict = {"min_scale": [Interval(Real, 0, None, closed="neither")]}
+    centred = False
+    n_params = 2
+    n_statistics = 2
+
+    def __init__(self, min_scale=1e-3):
+        self.min_scale = min_scale
+
+    def grid(self, params, target):
+        _, log_scale, z = self._parts(params, target[:, None])
+        return (z * z / 2 + log_scale).mean(-1) + _HALF_LOG_2_PI
+
+    def gradient(self, params, target):
+        free, log_scale, z = self._parts(params, target[:, None])
+        slopes = params.new_empty(*z.shape, 2)
+        slopes[..., 0] = -z * (-log_scale).exp()
+        slopes[..., 1] = (1 - z * z) * free
+        loss = (z * z / 2 + log_scale).mean(-1) + _HALF_LOG_2_PI
+        return loss, slopes.flatten(2) / z.shape[-1]
+
+    def curvature(self, params, vectors):
+        # Fisher information; that of the log scale is 2.
+        _, log_scale, _ = self._parts(params, 0.0)
+        weights = params.new_full((*log_scale.shape, 2), 2.0)
+        weights[..., 0] = (-2 * log_scale).exp()
+        return vectors * (weights.flatten(1) / log_scale.shape[1])[:, :, None]
+
+    def rows(self, params, X):
+        mean, log_scale = params[:, ::2].astype(np.float64), params[:, 1::2].astype(np.float64)
+        log_scale = np.maximum(log_scale, np.log(self.min_scale))
+        z = (X - mean) * np.exp(-log_scale)
+        return (z * z / 2 + log_scale).mean(axis=1) + _HALF_LOG_2_PI
+
+    def statistics(self, X):
+        return np.stack([X, np.square(X, dtype=np.float64)], axis=2).reshape(len(X), -1)
+
+    def mean(self, X, sample_weight):
+        mean_D = weighted_mean(X, sample_weight)
+        squares_D = np.zeros(X.shape[1])
+        for piece in pieces(*X.shape, whole_tiles=False):
+            squares_D += sample_weight[piece] @ np.square(X[piece] - mean_D)
+        squares_D = squares_D / sample_weight.sum() + np.square(mean_D)
+        return np.stack([mean_D, squares_D], axis=1).ravel()
+
+    def link(self, X):
+        mean, squares = X[..., ::2], X[..., 1::2]
+        variance = np.maximum(squares - np.square(mean), self.min_scale**2)
+        return np.stack([mean, np.log(variance) / 2], axis=-1).reshape(X.shape)
+
+    def inverse_link(self, params):
+        return params[:, ::2]
+
+    def _parts(self, params, target):
+        """Return whether scales are above the least, their logarithms, and standard scores."""
+        mean, log_scale = params.unflatten(-1, (-1, 2)).unbind(-1)
+        least = float(np.log(self.min_scale))
+        free, log_scale = log_scale > least, log_scale.clamp(min=least)
+        return free, log_scale, (target - mean) * (-log_scale).exp()
+
+
 NAMES = {"log_loss": LogLoss, "squared_error": SquaredError}
 
 
@@ -392,6 +731,8 @@ def find(loss):
     """Return the loss that a name stands for, or a copy of one."""
     if isinstance(loss, type):
         raise TypeError(f"loss must be an object, not a class; got {loss}. Set {loss.__name__}().")
+    if isinstance(loss, Loss):
+        validate_params(loss)
     return NAMES[loss]() if isinstance(loss, str) else clone(loss)
 
 
@@ -435,6 +776,12 @@ def _scale(X, mean_D, sample_weight):
     ):
         raise ValueError(_OUT_OF_RANGE.format("small"))
     return 0.0
+
+
+def _places(log_chances, target):
+    """Return where the symbols of targets are among the chances of candidates."""
+    n_samples, n_options, n_features, _ = log_chances.shape
+    return target.long()[:, None, :, None].expand(n_samples, n_options, n_features, 1)
 
 
 def _softplus(x):

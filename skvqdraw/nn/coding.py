@@ -179,7 +179,7 @@ class Coding:
     def _coder(self, tile_rows):
         with self.lock:
             if tile_rows not in self.coders:
-                objective, n_features = self.preparation.objective, len(self.preparation.mean_D)
+                objective, n_features = self.preparation.objective, self.preparation.n_features
                 self.coders[tile_rows] = TileCoder(
                     self.network, objective, n_features, **self.options, tile_rows=tile_rows
                 )

@@ -121,13 +121,12 @@ class _Rounds:
             found = a_round.search(target_ND, loss, T, self.round_beam_size, 1)
             self.codes[stage] = found[1][:, 0]
         weights = stage_weights(T, a_round.n_alone)
+        chosen_TN, mean_TN, a_round = a_round.walk(target_ND, loss, self.codes[stage])
         chosen = []
-        for codes_N, stage_weight in zip(self.codes[stage].unbind(1), weights, strict=True):
-            loss_NK = a_round.losses(target_ND, loss)
-            chosen.append(weight_N @ loss_NK.gather(1, codes_N[:, None])[:, 0])
+        for chosen_N, mean_N, stage_weight in zip(chosen_TN, mean_TN, weights, strict=True):
+            chosen.append(weight_N @ chosen_N)
             objective = objective + stage_weight * chosen[-1]
-            objective = objective + self.aux_weight * (weight_N @ loss_NK.mean(1))
-            a_round = a_round.choose(codes_N)
+            objective = objective + self.aux_weight * (weight_N @ mean_N)
         self.chosen_losses[stage] = torch.stack(chosen).detach()
         x_NP = a_round.reconstruction()
         if self.gradient_decay:

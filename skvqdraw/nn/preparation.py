@@ -21,8 +21,8 @@ class Preparation:
     ----------
     loss : Loss
         Says how data and parameters belong together.
-    mean_D : ndarray of shape (n_features,)
-        Mean of the training data; its dtype is that of the rows given back.
+    mean_D : ndarray of shape (n_features * n_statistics,)
+        Mean of the statistics of the training data; its dtype is that of the rows given back.
     scale : float
         One divisor for all features, so that losses keep their proportions.
     feature_order : ndarray of shape (n_features,), default=None
@@ -35,6 +35,11 @@ class Preparation:
         self.scale = scale
         self.feature_order = feature_order
         self.start_P = loss.link(mean_D.astype(np.float64))
+
+    @property
+    def n_features(self):
+        """Number of features of a row."""
+        return len(self.mean_D) // self.loss.n_statistics
 
     @property
     def width(self):
@@ -73,12 +78,18 @@ class Preparation:
         """A tensor of the network's as rows in X's own units."""
         return self.loss.inverse_link(self.parameters(x_NP))
 
-    def options(self, targets_KD):
-        """Targets, such as centres of them, as the options of a first stage, in float32."""
+    def statistics(self, X):
+        """Rows of X as what is to be clustered for the options of a first stage, in float32."""
         if self.loss.centred:
-            return targets_KD
+            return self.forward(X).numpy()
+        return self._ordered(self.loss.statistics(np.asarray(X))).astype(np.float32)
+
+    def options(self, centres_KD):
+        """Centres of such statistics as the options of a first stage, in float32."""
+        if self.loss.centred:
+            return centres_KD
         mean_D = self._ordered(self.mean_D[None].astype(np.float64))
-        means_KD = targets_KD + _TO_THE_MEAN * (mean_D - targets_KD)
+        means_KD = centres_KD + _TO_THE_MEAN * (mean_D - centres_KD)
         return (self.loss.link(means_KD) - self._ordered(self.start_P[None])).astype(np.float32)
 
     def _ordered(self, rows_NP):
@@ -98,6 +109,19 @@ class _FromStart:
         self.loss = loss
         self.n_params = loss.n_params
         self.start_P = start_P
+        self.expands = loss.expands
 
     def grid(self, params_NKP, target_ND):
-        return self.loss.grid(params_NKP + self.start_P.to(params_NKP.device), target_ND)
+        return self.loss.grid(self._in_full(params_NKP), target_ND)
+
+    def table(self, params_KP, target_ND):
+        return self.loss.table(self._in_full(params_KP), target_ND)
+
+    def gradient(self, params_NKP, target_ND):
+        return self.loss.gradient(self._in_full(params_NKP), target_ND)
+
+    def curvature(self, params_NP, vectors_NPR):
+        return self.loss.curvature(self._in_full(params_NP), vectors_NPR)
+
+    def _in_full(self, params):
+        return params + self.start_P.to(params.device)

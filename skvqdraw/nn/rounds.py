@@ -11,6 +11,7 @@ current stage's candidates (M, K, D) written out.
 import threading
 from contextlib import contextmanager
 from copy import copy
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ from .._rows import TILE_ROWS
 
 # Neighbours among losses of which the smallest is looked for first, where there are very many.
 _GROUP = 32
+# Candidates of a stage that are written out, and hypotheses that are kept at most, where a search
+# lists candidates by an approximation.
+_LISTED = 8
 # Products of fewer rows are summed in another order: such rows are filled up to so many.
 _FEWEST_ROWS = 16
 
@@ -125,6 +129,36 @@ class Round:
                 a_round = a_round.choose(options_NB.flatten())
         return beam.rows_NB, beam.codes_NBT
 
+    def walk(self, target_ND, loss, codes_NT):
+        """Go through stages with the choices given.
+
+        Parameters
+        ----------
+        target_ND : tensor of shape (n_rows, n_features)
+            What each row should become.
+        loss : Loss
+            Scores candidates.
+        codes_NT : tensor of shape (n_rows, n_stages)
+            What each row chooses at the next stages.
+
+        Returns
+        -------
+        chosen_TN : list of tensors of shape (n_rows,)
+            The loss of each stage's choices. Differentiable.
+        mean_TN : list of tensors of shape (n_rows,)
+            The mean of the losses of each stage's options. Differentiable. A round may
+            approximate it.
+        following : object
+            What `choose` returns after the last choice.
+        """
+        codes_N, *later = codes_NT.unbind(1)
+        loss_NK, following = self.losses(target_ND, loss), self.choose(codes_N)
+        chosen_TN, mean_TN = [loss_NK.gather(1, codes_N[:, None])[:, 0]], [loss_NK.mean(1)]
+        if later:
+            *of_later, following = following.walk(target_ND, loss, codes_NT[:, 1:])
+            chosen_TN, mean_TN = [*chosen_TN, *of_later[0]], [*mean_TN, *of_later[1]]
+        return chosen_TN, mean_TN, following
+
 
 _heard = threading.local()
 
@@ -155,13 +189,30 @@ class _Beam:
         flat_loss = loss_NBK.flatten(1)
         n_kept = min(n_kept, flat_loss.shape[1])
         kept_NB, best_NB = _smallest(flat_loss, n_kept)
+        parents_NB, options_NB = best_NB // K, best_NB % K
+        self._keep(kept_NB, parents_NB)
+        self.codes_NBT = torch.cat([self.codes_NBT, options_NB[:, :, None]], 2)
+        return kept_NB, parents_NB, options_NB
+
+    def shorten(self, loss_NB, n_kept):
+        """Keep the best hypotheses by these losses; return the losses and where they were."""
+        kept_NB, places_NB = _smallest(loss_NB, min(n_kept, loss_NB.shape[1]))
+        self._keep(kept_NB, places_NB)
+        return kept_NB, places_NB
+
+    def of_samples(self, target_ND, loss_MB, n_best):
+        """Return the best rows and codes of samples, of which each had several rows."""
+        N = len(target_ND)
+        self.rows_NB = self.rows_NB.reshape(N, -1)
+        self.codes_NBT = self.codes_NBT.reshape(N, self.rows_NB.shape[1], -1)
+        self.shorten(loss_MB.reshape(N, -1), n_best)
+        return self.rows_NB, self.codes_NBT
+
+    def _keep(self, kept_NB, parents_NB):
         if hasattr(_heard, "losses"):
             _heard.losses.append(kept_NB)
-        parents_NB, options_NB = best_NB // K, best_NB % K
         self.rows_NB = self.rows_NB.gather(1, parents_NB)
-        codes_NBT = pick(self.codes_NBT, parents_NB)
-        self.codes_NBT = torch.cat([codes_NBT, options_NB[:, :, None]], 2)
-        return kept_NB, parents_NB, options_NB
+        self.codes_NBT = pick(self.codes_NBT, parents_NB)
 
 
 def _smallest(loss_NC, n_kept):
@@ -287,6 +338,7 @@ class FactoredRound(Round):
         self._mixing_TKR = mixing_TKR
         # What `choose` hands on: the mixing rows chosen so far, and what is known of a target.
         self._mixed_NR = self._known = None
+        self._expanded = None  # a target, a loss and its expansion at the present
 
     @property
     def n_rows(self):
@@ -306,7 +358,29 @@ class FactoredRound(Round):
         )
         return grid_NK.clamp(min=0) / target_ND.shape[1]
 
+    def walk(self, target_ND, loss, codes_NT):
+        if not loss.expands:
+            return super().walk(target_ND, loss, codes_NT)
+        following, mixed_TNR = self, [self._mixed()]
+        for codes_N in codes_NT.unbind(1):
+            following = following.choose(codes_N)
+            mixed_TNR.append(following._mixed_NR)
+        mixing_TKR = self._mixing_TKR[: codes_NT.shape[1]]
+        chosen_NT, mean_NT = _Path.apply(
+            self._x_ND,
+            self._basis_NDR,
+            torch.stack(mixed_TNR, 1),
+            mixing_TKR.mean(1),
+            mixing_TKR.transpose(1, 2) @ mixing_TKR / mixing_TKR.shape[1],
+            self._expansion(target_ND, loss),
+            target_ND,
+            loss,
+        )
+        return chosen_NT.unbind(1), mean_NT.unbind(1), following
+
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
+        if loss.expands:
+            return self._search_nearby(target_ND, loss, n_stages, beam_size, n_best)
         if not loss.quadratic:
             return super().search(target_ND, loss, n_stages, beam_size, n_best)
         beam = _Beam(self.n_rows, target_ND)
@@ -329,6 +403,33 @@ class FactoredRound(Round):
                 beam_size,
                 n_best,
             )
+
+    @torch.no_grad()
+    def _search_nearby(self, target_ND, loss, n_stages, beam_size, n_best):
+        """Search as `Round` does, among candidates that are the best to second order."""
+        B = self.n_rows // len(target_ND)
+        target_MD = target_ND if B == 1 else target_ND.repeat_interleave(B, 0)
+        # Each row of the round has its own hypotheses, H of them.
+        n_kept = min(max(beam_size // B, 1), _LISTED)
+        beam = _Beam(self.n_rows, target_MD)
+        expansion = self._expansion(target_MD, loss)
+        loss_MH, q_MHR = expansion.loss_N[:, None], expansion.q_NR[:, None]
+        squares_MTK = _squares(expansion.gram_NRR, self._mixing_TKR[:n_stages])
+        mixed_MHR = self._mixed()[:, None]
+        for t in range(n_stages):
+            mixing_KR = self._mixing_TKR[t]
+            near_MHK = loss_MH[:, :, None] + q_MHR @ mixing_KR.T + squares_MTK[:, t, None] / 2
+            _, parents_MC, options_MC = beam.extend(near_MHK, _LISTED)
+            mixed_MCR = pick(mixed_MHR, parents_MC) + mixing_KR[options_MC]
+            x_MCP = self._mixtures(mixed_MCR)
+            if t == n_stages - 1:
+                loss_MH = loss.grid(x_MCP, target_MD)
+                continue
+            loss_MC, slopes_MCP = loss.gradient(x_MCP, target_MD)
+            loss_MH, places_MH = beam.shorten(loss_MC, n_kept)
+            mixed_MHR = pick(mixed_MCR, places_MH)
+            q_MHR = pick(torch.bmm(slopes_MCP, self._basis_NDR), places_MH)
+        return beam.of_samples(target_ND, loss_MH, n_best)
 
     def choose(self, codes_N):
         # F.embedding, because the gradient of plain indexing adds up in no fixed order on CPUs.
@@ -374,6 +475,23 @@ class FactoredRound(Round):
             self._known = known = target_ND, products
         return known[1]
 
+    @torch.no_grad()
+    def _expansion(self, target_ND, loss):
+        known = self._expanded
+        if known is None or known[0] is not target_ND or known[1] is not loss:
+            expansion = _Expansion.of(self, target_ND, loss)
+            self._expanded = known = target_ND, loss, expansion
+        return known[2]
+
+    def _mixed(self):
+        if self._mixed_NR is None:
+            return self._basis_NDR.new_zeros(self.n_rows, self._basis_NDR.shape[2])
+        return self._mixed_NR
+
+    def _mixtures(self, mixed_NSR):
+        """Return what several mixtures of the basis lead to, (N, S, D)."""
+        return torch.baddbmm(self._x_ND[:, None], mixed_NSR, self._basis_NDR.transpose(1, 2))
+
 
 class TableRound(Round):
     """The first round: a table of vectors, then stages that go on from the vector chosen.
@@ -404,7 +522,8 @@ class TableRound(Round):
         self._basis_KDR = basis_KDR
         self._mixing_TKR = mixing_TKR
         self._apart = apart
-        self._products = None
+        # What searches need of all options, and where the last one went on, with what it knows.
+        self._products = self._searched = None
 
     @property
     def n_stages(self):
@@ -417,14 +536,16 @@ class TableRound(Round):
 
     def losses(self, target_ND, loss):
         if not loss.quadratic:
-            return loss.grid(self.materialise(), target_ND)
+            return loss.table(self._table_KD, target_ND)
         squares_NK = target_ND.square().sum(1)[:, None] + self._table_KD.square().sum(1)
         grid_NK = _addmm(squares_NK, target_ND, self._table_KD.T, alpha=-2)
         return grid_NK.clamp(min=0) / target_ND.shape[1]
 
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
-        if n_stages == 1 or not loss.quadratic:
+        if n_stages == 1 or not (loss.quadratic or loss.expands):
             return super().search(target_ND, loss, n_stages, beam_size, n_best)
+        if not loss.quadratic:
+            return self._search_by_turns(target_ND, loss, n_stages, beam_size, n_best)
         beam = _Beam(self.n_rows, target_ND)
         with torch.no_grad():
             loss_NK = self.losses(target_ND, loss)
@@ -445,11 +566,29 @@ class TableRound(Round):
                 n_best,
             )
 
+    @torch.no_grad()
+    def _search_by_turns(self, target_ND, loss, n_stages, beam_size, n_best):
+        """Choose of the table first, and then go on."""
+        first = _Beam(self.n_rows, target_ND)
+        first.extend(self.losses(target_ND, loss)[:, None], n_best)
+        options_M = first.codes_NBT.flatten()
+        following = self.of_rows(len(options_M)).choose(options_M)
+        rows_NB, codes_NBT = following.search(target_ND, loss, n_stages - 1, beam_size, n_best)
+        if not torch.is_inference_mode_enabled():  # where rounds are shared
+            self._searched = options_M, following
+        codes_NB1 = options_M[rows_NB][:, :, None]
+        samples_NB = first.rows_NB[:, :1].expand_as(rows_NB)
+        return samples_NB, torch.cat([codes_NB1, codes_NBT], 2)
+
     def choose(self, codes_N):
         x_ND = F.embedding(codes_N, self._table_KD)
         if self._mixing_TKR is None:
             return _Chosen(x_ND)
-        return FactoredRound(x_ND, self._basis_KDR.index_select(0, codes_N), self._mixing_TKR)
+        basis_NDR = self._basis_KDR.index_select(0, codes_N)
+        chosen = FactoredRound(x_ND, basis_NDR, self._mixing_TKR)
+        if self._searched is not None and torch.equal(self._searched[0], codes_N):
+            chosen._expanded = self._searched[1]._expanded
+        return chosen
 
     def take(self, rows):
         return self.of_rows(len(rows))
@@ -505,6 +644,60 @@ class _Products(torch.autograd.Function):
         d_basis_NDR = torch.bmm(basis_NDR, d_gram_NRR + d_gram_NRR.transpose(1, 2))
         d_basis_NDR.addcmul_(r_ND[:, :, None], d_q_NR[:, None])
         return d_r_ND, d_basis_NDR
+
+
+class _Expansion(NamedTuple):
+    """A loss at rows, and its slopes and curvatures along their bases."""
+
+    loss_N: torch.Tensor
+    q_NR: torch.Tensor
+    gram_NRR: torch.Tensor
+    curved_NPR: torch.Tensor
+
+    @classmethod
+    def of(cls, a_round, target_ND, loss):
+        x_NP, basis_NPR = a_round.reconstruction(), a_round._basis_NDR
+        loss_N1, slopes_N1P = loss.gradient(x_NP[:, None], target_ND)
+        curved_NPR = loss.curvature(x_NP, basis_NPR)
+        return cls(
+            loss_N1[:, 0],
+            torch.bmm(slopes_N1P, basis_NPR)[:, 0],
+            torch.bmm(basis_NPR.transpose(1, 2), curved_NPR),
+            curved_NPR,
+        )
+
+
+class _Path(torch.autograd.Function):
+    """The losses along a path of choices, exact, and those of all options, to second order."""
+
+    @staticmethod
+    def forward(ctx, x_NP, basis_NPR, mixed_NSR, mean_TR, squares_TRR, expansion, target_ND, loss):
+        path_NSP = torch.baddbmm(x_NP[:, None], mixed_NSR, basis_NPR.transpose(1, 2))
+        loss_NS, slopes_NSP = loss.gradient(path_NSP, target_ND)
+        q_NSR = torch.bmm(slopes_NSP, basis_NPR)
+        bends_NT = expansion.gram_NRR.flatten(1) @ squares_TRR.flatten(1).T
+        options_NT = loss_NS[:, :-1] + (q_NSR[:, :-1] * mean_TR).sum(2) + bends_NT / 2
+        ctx.expansion = expansion
+        ctx.save_for_backward(mixed_NSR, mean_TR, squares_TRR, slopes_NSP, q_NSR)
+        return loss_NS[:, 1:], options_NT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_chosen_NT, d_options_NT):
+        mixed_NSR, mean_TR, squares_TRR, slopes_NSP, q_NSR = ctx.saved_tensors
+        gram_NRR, curved_NPR = ctx.expansion.gram_NRR, ctx.expansion.curved_NPR
+        d_loss_NS = F.pad(d_chosen_NT, (1, 0)) + F.pad(d_options_NT, (0, 1))
+        d_x_NP = torch.bmm(d_loss_NS[:, None], slopes_NSP)[:, 0]
+        d_mixed_NSR = d_loss_NS[:, :, None] * q_NSR
+        # Of the basis: along the path, along the mean option, and by the curvature.
+        moves_NSR = d_loss_NS[:, :, None] * mixed_NSR
+        moves_NSR[:, :-1] += d_options_NT[:, :, None] * mean_TR
+        d_gram_NRR = (d_options_NT @ squares_TRR.flatten(1)).view_as(gram_NRR)
+        d_basis_NPR = torch.bmm(slopes_NSP.transpose(1, 2), moves_NSR)
+        d_basis_NPR.baddbmm_(curved_NPR, d_gram_NRR)
+        d_mean_TR = torch.einsum("nt,ntr->tr", d_options_NT, q_NSR[:, :-1])
+        d_squares_TRR = (d_options_NT.T @ gram_NRR.flatten(1) / 2).view_as(squares_TRR)
+        return d_x_NP, d_basis_NPR, d_mixed_NSR, d_mean_TR, d_squares_TRR, None, None, None
 
 
 def _product(rows_MR, matrix_RK):
