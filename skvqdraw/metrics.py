@@ -30,6 +30,11 @@ __all__ = [
 _ROWS_PER_PREFIX = 10
 # Rows whose reconstructions are held at a time where only their errors are wanted.
 _DECODED_ROWS = 1024
+# What is counted of each feature, of reconstructions and rows.
+_METRICS = {
+    "squared_error": lambda decoded, X: np.square(decoded - X),
+    "accuracy": np.equal,
+}
 
 
 def code_usage(codes, n_options=None):
@@ -203,8 +208,8 @@ def collision_rate(codes):
     return np.array([counts[counts > 1].sum() for counts in _prefix_counts(codes)]) / len(codes)
 
 
-def rate_distortion_curve(estimator, X, *, X_validation=None):
-    """Return bits and squared error of the prefixes of codes, stage by stage.
+def rate_distortion_curve(estimator, X, *, X_validation=None, metric="squared_error"):
+    """Return bits and error, or accuracy, of the prefixes of codes, stage by stage.
 
     Parameters
     ----------
@@ -216,19 +221,24 @@ def rate_distortion_curve(estimator, X, *, X_validation=None):
         memory: give a few thousand rows if stages are many.
     X_validation : array-like of shape (n_samples, n_features), default=None
         Other rows. Where their curve leaves that of `X`, the fit has learned rows by heart.
+    metric : {"squared_error", "accuracy"}, default="squared_error"
+        What to measure, whatever loss the estimator was fitted with. "squared_error" is for
+        numbers, in the squared units of X; "accuracy", the share of features that come back
+        equal, for symbols, see :class:`~skvqdraw.losses.Categorical`.
 
     Returns
     -------
     curve : Bunch
         Arrays of shape (n_stages,). `bits`: what the prefix that ends with the stage takes,
         ``(stage + 1) * log2(n_options)``, uncompressed. `train` and, if asked for, `validation`:
-        the mean over rows and features of the squared error of its reconstruction, in the squared
-        units of X, whatever loss the estimator was fitted with.
+        the metric of its reconstruction, the mean over rows and features.
 
     Raises
     ------
     TypeError
         If `estimator` lacks a method, or does not tell its number of options.
+    ValueError
+        If `metric` is another one.
 
     Examples
     --------
@@ -244,11 +254,16 @@ def rate_distortion_curve(estimator, X, *, X_validation=None):
     (3,)
     """
     check_code_estimator(estimator, "encode", "decode")
+    if metric not in _METRICS:
+        raise ValueError(
+            f"metric must be 'squared_error' or 'accuracy'; got {metric!r}. Set 'squared_error' "
+            "for numbers, 'accuracy' for symbols."
+        )
     bits_per_stage = np.log2(_n_options(estimator))
-    train = _errors_by_stage(estimator, X)
+    train = _means_by_stage(estimator, X, _METRICS[metric])
     curve = Bunch(bits=np.arange(1, len(train) + 1) * bits_per_stage, train=train)
     if X_validation is not None:
-        curve.validation = _errors_by_stage(estimator, X_validation)
+        curve.validation = _means_by_stage(estimator, X_validation, _METRICS[metric])
     return curve
 
 
@@ -385,8 +400,8 @@ def _n_options(estimator):
     )
 
 
-def _errors_by_stage(estimator, X):
-    """Return the mean squared error of the reconstructions from each length of prefix."""
+def _means_by_stage(estimator, X, compare):
+    """Return the mean of what is counted of the reconstructions from each length of prefix."""
     codes = np.asarray(estimator.encode(X))  # of X as it is, with the names of its columns
     _some_codes(codes)  # their dtype stays what `decode` expects
     X = check_array(X, input_name="X")
@@ -394,6 +409,6 @@ def _errors_by_stage(estimator, X):
     for start in range(0, len(X), _DECODED_ROWS):
         rows = slice(start, start + _DECODED_ROWS)
         for stage in range(len(sums)):
-            error = np.asarray(estimator.decode(codes[rows, : stage + 1]), dtype=np.float64)
-            sums[stage] += np.square(error - X[rows]).sum()
+            decoded = np.asarray(estimator.decode(codes[rows, : stage + 1]), dtype=np.float64)
+            sums[stage] += compare(decoded, X[rows]).sum()
     return sums / X.size

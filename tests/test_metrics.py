@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from skvqdraw import metrics
 from skvqdraw._codes import one_hot, option_frequencies
 from skvqdraw.datasets import load_digits_images
+from skvqdraw.losses import Categorical
 from skvqdraw.metrics import (
     code_entropy,
     code_usage,
@@ -232,6 +233,36 @@ def test_curve_against_decoding_at_once(X, cast):
     naive = [np.square(vq.decode(codes[:, :s]).astype(float) - X).mean() for s in (1, 2, 3, 4)]
     np.testing.assert_allclose(curve.train, naive, rtol=1e-12)
     np.testing.assert_allclose(curve.train[-1], -vq.score(X), rtol=1e-6)
+
+
+def test_accuracy_against_counting():
+    X = np.random.default_rng(0).integers(100, size=(3000, 1))
+    curve = rate_distortion_curve(TwoDigits(), X + 0.5, X_validation=X, metric="accuracy")
+    np.testing.assert_array_equal(curve.train, [np.mean(X % 10 == 4), 0])
+    np.testing.assert_array_equal(curve.validation, [0, 1])
+
+
+def test_accuracy_of_symbols():
+    X = np.random.default_rng(0).integers(3, size=(100, 5)).astype(np.uint8)
+    vq = make_estimator(loss=Categorical(), max_steps=20).fit(X)
+    codes = vq.encode(X)
+    right = [
+        sum(
+            a == b
+            for pair in zip(vq.decode(codes[:, :s]), X, strict=True)
+            for a, b in zip(*pair, strict=True)
+        )
+        for s in (1, 2, 3, 4)
+    ]
+    curve = rate_distortion_curve(vq, X, metric="accuracy")
+    np.testing.assert_allclose(curve.train, np.array(right) / X.size)
+
+
+@pytest.mark.parametrize("metric", ["log_loss", None])
+def test_bad_metric(X, fitted, metric):
+    message = f"metric must be 'squared_error' or 'accuracy'; got {metric!r}. Set"
+    with pytest.raises(ValueError, match=message):
+        rate_distortion_curve(fitted, X, metric=metric)
 
 
 def test_bits_are_those_of_the_fit(X, fitted):

@@ -329,6 +329,17 @@ def test_rate_and_distortion(tables, X):
     assert train.get_label() == "ResidualTables, training"
     assert validation.get_label() == "ResidualTables, validation"
     assert display.ax_.get_yscale() == "log"
+    assert display.ax_.get_ylabel() == "mean squared error"
+
+
+def test_shares_of_features_that_are_right(tables, X):
+    display = RateDistortionDisplay.from_estimator(tables, X, metric="accuracy")
+    codes = tables.encode(X)
+    shares = [(tables.decode(codes[:, :s]) == X).mean() for s in (1, 2, 3)]
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), shares)
+    assert max(shares) > 0
+    assert display.ax_.get_yscale() == "linear"
+    assert display.ax_.get_ylabel() == "share of features right"
 
 
 def test_curves_on_the_same_axes_differ_without_colours(tables, X):

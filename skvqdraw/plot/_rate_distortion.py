@@ -1,13 +1,14 @@
-"""Error against bits."""
+"""Error, or accuracy, against bits."""
 
 from ..metrics import rate_distortion_curve
 from ._display import Display, scale_errors
 
 _MARKERS = "os^Dv*PX"
+_LABELS = {"squared_error": "mean squared error", "accuracy": "share of features right"}
 
 
 class RateDistortionDisplay(Display):
-    """Error of reconstructions against the bits of the code that they take.
+    """Error or accuracy of reconstructions against the bits of the code that they take.
 
     The numbers are those of :func:`skvqdraw.metrics.rate_distortion_curve`. Draw them with
     :meth:`from_estimator`. To compare estimators, draw the second on the `ax_` of the first.
@@ -15,11 +16,13 @@ class RateDistortionDisplay(Display):
     Parameters
     ----------
     bits, train : ndarray of shape (n_stages,)
-        Bits of a row, and mean squared error of rows that were trained on, after each stage.
+        Bits of a row, and the metric of rows that were trained on, after each stage.
     validation : ndarray of shape (n_stages,) or None, default=None
         The same of other rows.
     name : str or None, default=None
         Name of the curve in the legend.
+    metric : {"squared_error", "accuracy"}, default="squared_error"
+        What `train` and `validation` are. Shares have no logarithmic scale.
 
     Attributes
     ----------
@@ -41,13 +44,15 @@ class RateDistortionDisplay(Display):
     array([ 4.,  8., 12.])
     """
 
-    def __init__(self, bits, train, *, validation=None, name=None):
+    def __init__(self, bits, train, *, validation=None, name=None, metric="squared_error"):
         self.bits, self.train, self.validation = bits, train, validation
-        self.name = name
+        self.name, self.metric = name, metric
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, X_validation=None, name=None, ax=None):
-        """Measure the error after each stage and draw it.
+    def from_estimator(
+        cls, estimator, X, *, X_validation=None, metric="squared_error", name=None, ax=None
+    ):
+        """Measure the error, or the accuracy, after each stage and draw it.
 
         Parameters
         ----------
@@ -57,6 +62,8 @@ class RateDistortionDisplay(Display):
             Rows that were trained on; a few thousand of them will do.
         X_validation : array-like of shape (n_samples, n_features) or None, default=None
             Other rows. A gap between the two curves is what was learned by heart.
+        metric : {"squared_error", "accuracy"}, default="squared_error"
+            What to measure: "accuracy", the share of features that come back equal, is for symbols.
         name : str or None, default=None
             Name of the curve in the legend; None for the name of the estimator's class.
         ax : matplotlib Axes or None, default=None
@@ -68,9 +75,9 @@ class RateDistortionDisplay(Display):
             The display, drawn.
         """
         cls._need_matplotlib("from_estimator")
-        curve = rate_distortion_curve(estimator, X, X_validation=X_validation)
+        curve = rate_distortion_curve(estimator, X, X_validation=X_validation, metric=metric)
         name = type(estimator).__name__ if name is None else name
-        return cls(**curve, name=name).plot(ax=ax)
+        return cls(**curve, name=name, metric=metric).plot(ax=ax)
 
     def _draw(self, ax):
         ax = self._axes(ax)
@@ -85,7 +92,8 @@ class RateDistortionDisplay(Display):
             style.update(color=main.get_color(), markerfacecolor="white", linestyle="--")
             [train] = ax.plot(self.bits, self.train, label=f"{prefix}training", **style)
             self.lines_ = [train, main]
-        ax.set(xlabel="bits per row", ylabel="mean squared error")
-        scale_errors(ax)
+        ax.set(xlabel="bits per row", ylabel=_LABELS[self.metric])
+        if self.metric == "squared_error":
+            scale_errors(ax)
         if ax.get_legend_handles_labels()[1]:
             ax.legend()
