@@ -1,0 +1,150 @@
+"""Characters in a few bits: VQDRAW beside an n-gram model, and what codes tell of a text.
+
+    SKVQDRAW_DATA=... python benchmarks/bench_text.py --out benchmarks/results/text.json
+
+Windows of 128 characters, stages of 64 options, so 6 bits each. The text is tinyshakespeare, the
+first 90 % of it for training, where `SKVQDRAW_DATA` has it, else docstrings of installed packages.
+All windows of the rest of the text are judged, side by side.
+
+`right` is the share of characters that come back right of the first so many bits of each code. The
+n-gram models (Witten-Bell, contexts of up to 4 or 5 characters) spend the same bits on as many
+first characters as they code exactly, and guess the rest; fractions of bits are for nothing.
+
+The probe tells which of ten packages a window of a docstring comes from, of half the windows of
+each package for training: a linear classifier on one-hot codes of 60 bits, and on how often each
+character occurs, by itself and in its logarithm.
+"""
+
+import argparse
+import time
+
+import numpy as np
+from machine import Report
+from ngram import NGram, accuracy_at_bits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvqdraw import VQDRAW
+from skvqdraw.datasets import load_characters, load_docstrings, text_windows
+from skvqdraw.losses import Categorical
+from skvqdraw.preprocessing import CharacterTokenizer
+from skvqdraw.refiners import SequenceRefiner
+
+SEED, LENGTH, N_OPTIONS = 0, 128, 64
+BITS = (60, 120, 180, 240, 300)
+PER_STAGE = 6
+# Every so many characters a window to train on begins.
+STEP = 7
+
+
+def settings(n_stages, seconds):
+    """Return the estimator of all fits here."""
+    return VQDRAW(
+        n_stages,
+        N_OPTIONS,
+        loss=Categorical(),
+        refiner=SequenceRefiner(LENGTH),
+        max_steps=None,
+        max_time=seconds,
+        batch_size=32,
+        random_state=SEED,
+    )
+
+
+def of_fit(vq, X, X_test):
+    """Fit, and return what comes back right of prefixes."""
+    started = time.perf_counter()
+    vq.fit(X)
+    fit_seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    codes = vq.encode(X_test)
+    encode_seconds = time.perf_counter() - started
+    prefixes = [b // PER_STAGE for b in BITS if b // PER_STAGE <= vq.n_stages]
+    return {
+        "estimator": " ".join(repr(vq).split()),
+        "right": [round(float(np.mean(vq.decode(codes[:, :s]) == X_test)), 4) for s in prefixes],
+        "no_code": round(float(np.mean(vq.decode(codes[:, :0]) == X_test)), 4),
+        "nats": round(-vq.score(X_test), 4),
+        "train_nats_first_1000": round(-vq.score(X[:1000]), 4),
+        "fit_seconds": round(fit_seconds, 1),
+        "steps": vq.n_steps_,
+        "encode_rows_per_second": round(len(codes) / encode_seconds, 1),
+    }
+
+
+def characters(report, seconds, n_stages):
+    """Compare with n-gram models on one long text."""
+    text = load_characters()
+    tokenizer = CharacterTokenizer(LENGTH).fit([text.data])
+    X = tokenizer.transform(text_windows(text.data, LENGTH, step=STEP))
+    X_test = tokenizer.transform(text_windows(text.data_test, LENGTH))
+    report.add("text", {"name": text.name, "windows": len(X), "test_windows": len(X_test)})
+    whole = CharacterTokenizer(len(text.data), tokenizer.alphabet_).fit([text.data])
+    tokens = whole.transform([text.data])[0]
+    for order in (4, 5):
+        model = NGram(order, tokenizer.n_symbols_).fit(tokens.astype(np.int64))
+        bits = model.bits(X_test.astype(np.int64))
+        right = accuracy_at_bits(model, X_test.astype(np.int64), BITS)
+        row = {
+            "bits_per_character": round(float(bits.mean()), 3),
+            "right": [round(float(r), 4) for r in right],
+        }
+        report.add(f"n-gram, contexts of {order}", row, within="right")
+    report.add("VQDRAW", of_fit(settings(n_stages, seconds), X, X_test), within="right")
+
+
+def probe(report, seconds):
+    """Tell packages apart."""
+    windows = load_docstrings(sequence_length=LENGTH)
+    strings, strings_test, y, y_test = train_test_split(
+        windows.data, windows.target, test_size=0.5, random_state=SEED, stratify=windows.target
+    )
+    tokenizer = CharacterTokenizer(LENGTH).fit(strings)
+    X, X_test = tokenizer.transform(strings), tokenizer.transform(strings_test)
+    vq = settings(10, seconds)
+    row = of_fit(vq, X, X_test)
+    classifier = LogisticRegression(max_iter=2000)
+    row["accuracy"] = round(
+        classifier.fit(vq.transform(X), y).score(vq.transform(X_test), y_test), 4
+    )
+    report.add("codes of 60 bits", row, within="probe")
+    counts, counts_test = (
+        np.apply_along_axis(np.bincount, 1, rows, minlength=tokenizer.n_symbols_)
+        for rows in (X, X_test)
+    )
+    for name, function in (("character counts", np.asarray), ("logarithms of them", np.log1p)):
+        pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        pipeline.fit(function(counts), y)
+        row = {"accuracy": round(pipeline.score(function(counts_test), y_test), 4)}
+        report.add(name, row, within="probe")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1500, help="length of the fit on the text")
+    parser.add_argument("--probe-seconds", type=float, default=300, help="of that on docstrings")
+    parser.add_argument("--stages", type=int, default=50, help="stages of the fit on the text")
+    parser.add_argument("--only", choices=["characters", "probe"], help="leave out the other part")
+    parser.add_argument("--go-on", action="store_true", help="keep what the file has already")
+    parser.add_argument("--quick", action="store_true", help="only to see that it runs")
+    parser.add_argument("--out", help="the JSON file to write, result by result")
+    arguments = parser.parse_args()
+    seconds = (5, 5) if arguments.quick else (arguments.seconds, arguments.probe_seconds)
+    report = Report(
+        arguments.out,
+        go_on=arguments.go_on,
+        benchmark="text",
+        quick=arguments.quick,
+        seed=SEED,
+        bits=BITS,
+    )
+    if arguments.only != "probe":
+        characters(report, seconds[0], arguments.stages)
+    if arguments.only != "characters":
+        probe(report, seconds[1])
+
+
+if __name__ == "__main__":
+    main()
