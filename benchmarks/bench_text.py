@@ -6,7 +6,8 @@ Windows of 128 characters, stages of 64 options, so 6 bits each. The text is tin
 first 90 % of it for training, where `SKVQDRAW_DATA` has it, else docstrings of installed packages.
 All windows of the rest of the text are judged, side by side.
 
-`right` is the share of characters that come back right of the first so many bits of each code. The
+"sections" is `SectionRefiner`, which writes a row from its start on, "whole rows" `SequenceRefiner`,
+whose fit is a fifth as long and of 60 bits. `right` is the share of characters that come back right of the first so many bits of each code. The
 n-gram models (Witten-Bell, contexts of up to 4 or 5 characters) spend the same bits on as many
 first characters as they code exactly, and guess the rest; fractions of bits are for nothing.
 
@@ -30,7 +31,7 @@ from skvqdraw import VQDRAW
 from skvqdraw.datasets import load_characters, load_docstrings, text_windows
 from skvqdraw.losses import Categorical
 from skvqdraw.preprocessing import CharacterTokenizer
-from skvqdraw.refiners import SequenceRefiner
+from skvqdraw.refiners import SectionRefiner, SequenceRefiner
 
 SEED, LENGTH, N_OPTIONS = 0, 128, 64
 BITS = (60, 120, 180, 240, 300)
@@ -39,42 +40,52 @@ PER_STAGE = 6
 STEP = 7
 
 
-def settings(n_stages, seconds):
-    """Return the estimator of all fits here."""
-    return VQDRAW(
-        n_stages,
-        N_OPTIONS,
-        loss=Categorical(),
-        refiner=SequenceRefiner(LENGTH),
-        max_steps=None,
-        max_time=seconds,
-        batch_size=32,
-        random_state=SEED,
-    )
+def of_whole_rows(seconds):
+    """Return an estimator of 60 bits whose stages refine all of a row."""
+    refiner = SequenceRefiner(LENGTH, basis_size=16)
+    return _estimator(60, refiner, seconds, batch_size=32, learning_rate=2e-2)
+
+
+def of_sections(seconds, bits=BITS[-1]):
+    """Return an estimator that writes rows from the start on."""
+    params = {"batch_size": 32, "gradient_decay": 1.0}
+    return _estimator(bits, SectionRefiner(LENGTH), seconds, **params)
+
+
+def _estimator(bits, refiner, seconds, **params):
+    clock = {"max_steps": None, "max_time": seconds}
+    params = {**params, **clock, "random_state": SEED}
+    return VQDRAW(bits // PER_STAGE, N_OPTIONS, loss=Categorical(), refiner=refiner, **params)
 
 
 def of_fit(vq, X, X_test):
-    """Fit, and return what comes back right of prefixes."""
+    """Fit, and return what that comes to."""
     started = time.perf_counter()
     vq.fit(X)
-    fit_seconds = time.perf_counter() - started
+    fit = {"fit_seconds": round(time.perf_counter() - started, 1), "steps": vq.n_steps_}
+    return {**of_codes(vq, X, X_test), **fit}
+
+
+def of_codes(vq, X, X_test):
+    """Return what comes back right of prefixes."""
     started = time.perf_counter()
     codes = vq.encode(X_test)
-    encode_seconds = time.perf_counter() - started
-    prefixes = [b // PER_STAGE for b in BITS if b // PER_STAGE <= vq.n_stages]
+    seconds = time.perf_counter() - started
+    prefixes = [b // PER_STAGE for b in (0, *BITS) if b // PER_STAGE <= vq.n_stages]
+    no_code, *right = [
+        round(float(np.mean(vq.decode(codes[:, :stage]) == X_test)), 4) for stage in prefixes
+    ]
     return {
         "estimator": " ".join(repr(vq).split()),
-        "right": [round(float(np.mean(vq.decode(codes[:, :s]) == X_test)), 4) for s in prefixes],
-        "no_code": round(float(np.mean(vq.decode(codes[:, :0]) == X_test)), 4),
+        "no_code": no_code,
+        "right": right,
         "nats": round(-vq.score(X_test), 4),
         "train_nats_first_1000": round(-vq.score(X[:1000]), 4),
-        "fit_seconds": round(fit_seconds, 1),
-        "steps": vq.n_steps_,
-        "encode_rows_per_second": round(len(codes) / encode_seconds, 1),
+        "encode_rows_per_second": round(len(codes) / seconds, 1),
     }
 
 
-def characters(report, seconds, n_stages):
+def characters(report, seconds):
     """Compare with n-gram models on one long text."""
     text = load_characters()
     tokenizer = CharacterTokenizer(LENGTH).fit([text.data])
@@ -92,7 +103,12 @@ def characters(report, seconds, n_stages):
             "right": [round(float(r), 4) for r in right],
         }
         report.add(f"n-gram, contexts of {order}", row, within="right")
-    report.add("VQDRAW", of_fit(settings(n_stages, seconds), X, X_test), within="right")
+    vq = of_sections(seconds)
+    report.add("VQDRAW, sections", of_fit(vq, X, X_test), within="right")
+    vq.set_params(beam_size=8)
+    report.add("the same, beam_size=8", of_codes(vq, X, X_test), within="right")
+    vq = of_whole_rows(seconds / 5)
+    report.add("VQDRAW, whole rows", of_fit(vq, X, X_test), within="right")
 
 
 def probe(report, seconds):
@@ -103,13 +119,12 @@ def probe(report, seconds):
     )
     tokenizer = CharacterTokenizer(LENGTH).fit(strings)
     X, X_test = tokenizer.transform(strings), tokenizer.transform(strings_test)
-    vq = settings(10, seconds)
-    row = of_fit(vq, X, X_test)
-    classifier = LogisticRegression(max_iter=2000)
-    row["accuracy"] = round(
-        classifier.fit(vq.transform(X), y).score(vq.transform(X_test), y_test), 4
-    )
-    report.add("codes of 60 bits", row, within="probe")
+    for name, make in (("whole rows", of_whole_rows), ("sections", of_sections)):
+        vq = make(seconds) if make is of_whole_rows else make(seconds, bits=60)
+        row = of_fit(vq, X, X_test)
+        classifier = LogisticRegression(max_iter=2000).fit(vq.transform(X), y)
+        row["accuracy"] = round(classifier.score(vq.transform(X_test), y_test), 4)
+        report.add(f"codes of 60 bits, {name}", row, within="probe")
     counts, counts_test = (
         np.apply_along_axis(np.bincount, 1, rows, minlength=tokenizer.n_symbols_)
         for rows in (X, X_test)
@@ -123,9 +138,8 @@ def probe(report, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=1500, help="length of the fit on the text")
+    parser.add_argument("--seconds", type=float, default=1320, help="length of the fit on the text")
     parser.add_argument("--probe-seconds", type=float, default=300, help="of that on docstrings")
-    parser.add_argument("--stages", type=int, default=50, help="stages of the fit on the text")
     parser.add_argument("--only", choices=["characters", "probe"], help="leave out the other part")
     parser.add_argument("--go-on", action="store_true", help="keep what the file has already")
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
@@ -141,7 +155,7 @@ def main():
         bits=BITS,
     )
     if arguments.only != "probe":
-        characters(report, seconds[0], arguments.stages)
+        characters(report, seconds[0])
     if arguments.only != "characters":
         probe(report, seconds[1])
 

@@ -125,8 +125,34 @@ def vectors(result):
     yield table(result.get("results", {}), columns, figure)
 
 
+def losses(result):
+    yield machine(result)
+    for group, rows in result.items():
+        if isinstance(rows, dict) and "squared_error" in rows:
+            yield f"{group}:\n\n" + table(rows, ("step_ms", "ratio"), figure)
+
+
+def text(result):
+    yield machine(result)
+    if about := result.get("text"):
+        counts = f"{about['windows']:,} windows to learn from, {about['test_windows']:,} to judge"
+        yield f"{about['name']}, {counts}:\n"
+    rows = {}
+    for name, row in result.get("right", {}).items():
+        shares = (f"{share:.1%}" for share in row["right"])
+        rows[name] = dict(zip((f"{bits} bits" for bits in result["bits"]), shares, strict=False))
+        for key in ("nats", "steps", "fit_seconds", "encode_rows_per_second"):
+            if key in row:
+                rows[name][key] = figure(row[key])
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    yield table(rows, columns, str)
+    if told := result.get("probe"):
+        yield "Packages told apart, of ten:\n\n" + table(told, ["accuracy"], "{:.1%}".format)
+
+
 def log_loss(result):
-    columns = ("nats", "train_nats_first_10000", "entropy_bits", "fit_seconds", "steps")
+    of_fit = ("train_nats_first_10000", "entropy_bits", "fit_seconds", "steps")
+    columns = ("nats", "nats_per_image", *of_fit)
     rows = {"no code": {"nats": result["entropy_of_mean"]}}
     for name, row in result.get("results", {}).items():
         rows[name] = {key: value for key, value in row.items() if value is not None}
@@ -281,7 +307,9 @@ def main():
         baselines,
         ablations,
         vectors,
+        losses,
         log_loss,
+        text,
         memory_map,
         serving,
     )

@@ -166,6 +166,21 @@ class Loss(BaseEstimator):
             f"{type(self).__name__} must implement curvature(params, vectors)."
         )
 
+    def of_features(self, features):
+        """Return the loss of some features, of which the whole one is the mean over all.
+
+        Parameters
+        ----------
+        features : slice
+            From one feature to another, in the order of the network.
+
+        Returns
+        -------
+        loss : Loss
+            Itself: a loss in which features are not all alike returns another one.
+        """
+        return self
+
     def rows(self, params, X):
         """Return the loss of each row, in X's own units.
 

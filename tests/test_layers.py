@@ -23,7 +23,10 @@ LAYERS = [
         {"joblib", "torch"},
         "_device _threads nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/networks",
     ),
-    (set(), "nn/paper nn/arrays nn/preparation nn/coding nn/objective nn/start nn/work refiners"),
+    (
+        set(),
+        "nn/paper nn/arrays nn/preparation nn/coding nn/objective nn/start nn/work nn/sections refiners",
+    ),
     (
         set(),
         "training/__init__ training/schedule training/plan training/distributed training/state",

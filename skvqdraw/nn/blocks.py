@@ -7,6 +7,9 @@ from torch.autograd.function import once_differentiable
 
 # Where GELU is 0 in float32, and its slope 1e-14.
 _GELU_ENDS = -8.0
+# What the weights of heads start with, as a share of PyTorch's start. A basis of its size is noise
+# that a short fit would have to unlearn first.
+_HEAD_START = 0.2
 
 
 class StageMask(nn.Module):
@@ -102,6 +105,14 @@ def group_norm(n_channels):
     Never batch normalisation: it would leak the rest of the mini-batch into the proposals.
     """
     return nn.GroupNorm(next(g for g in (8, 4, 2, 1) if n_channels % g == 0), n_channels)
+
+
+def quiet(head, share=_HEAD_START):
+    """Let a head start small."""
+    with torch.no_grad():
+        head.weight.mul_(share)
+        head.bias.mul_(share)
+    return head
 
 
 def normal(*shape):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .._rows import TILE_ROWS
-from .blocks import ConvBlock, LinearBlock, StageMask, gelu, group_norm, normal
+from .blocks import ConvBlock, LinearBlock, StageMask, gelu, group_norm, normal, quiet
 from .refinement import RefinementNetwork
 from .rounds import FactoredRound, TableRound
 
@@ -22,9 +22,6 @@ _MOST_TOGETHER = TILE_ROWS
 _MOST_TOGETHER_IN_TRAINING = 64
 # Most values of the bases, one for each option of the table, that are kept with a network.
 _MOST_KEPT = 2**25
-# What the weights of heads start with, as a share of PyTorch's start. A basis of its size is noise
-# that a short fit would have to unlearn first.
-_HEAD_START = 0.2
 
 
 def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
@@ -148,7 +145,7 @@ class MLPTrunk(nn.Module):
         self.stem_mask = StageMask(n_rounds, hidden_size)
         self.blocks = nn.ModuleList(LinearBlock(n_rounds, hidden_size) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(hidden_size)
-        self.head = _quiet(nn.Linear(hidden_size, basis_size * n_features))
+        self.head = quiet(nn.Linear(hidden_size, basis_size * n_features))
 
     def forward(self, x_ND, position):
         h = self.stem_mask(self.stem(x_ND), position)
@@ -190,7 +187,7 @@ class ConvTrunk(nn.Module):
         self.stem_mask = StageMask(n_rounds, n_channels)
         self.blocks = nn.ModuleList(ConvBlock(n_rounds, n_channels) for _ in range(n_blocks))
         self.norm = group_norm(n_channels)
-        self.head = _quiet(nn.Conv2d(n_channels, self.patch_size * basis_size, 1))
+        self.head = quiet(nn.Conv2d(n_channels, self.patch_size * basis_size, 1))
         self.whole = None
         if hidden_size:
             n_features = self.patch_size * math.prod(self.grid)
@@ -248,7 +245,7 @@ class SequenceTrunk(nn.Module):
             ConvBlock(n_rounds, n_channels, nn.Conv1d, 2**i) for i in range(n_blocks)
         )
         self.norm = group_norm(n_channels)
-        self.head = _quiet(nn.Linear(n_channels, patch_size * basis_size))
+        self.head = quiet(nn.Linear(n_channels, patch_size * basis_size))
         self.whole = None
         if hidden_size:
             n_features = n_places * patch_size
@@ -264,14 +261,6 @@ class SequenceTrunk(nn.Module):
         h = self.head(gelu(self.norm(h)).transpose(1, 2))
         basis_NPR = h.reshape(*x_NP.shape, self.basis_size)
         return basis_NPR if self.whole is None else basis_NPR + self.whole(x_NP, position)
-
-
-def _quiet(head):
-    """Let a head start small."""
-    with torch.no_grad():
-        head.weight.mul_(_HEAD_START)
-        head.bias.mul_(_HEAD_START)
-    return head
 
 
 def _equal(one, other):

@@ -123,5 +123,10 @@ class _FromStart:
     def curvature(self, params_NP, vectors_NPR):
         return self.loss.curvature(self._in_full(params_NP), vectors_NPR)
 
+    def of_features(self, features):
+        n_params = self.n_params
+        start_P = self.start_P[features.start * n_params : features.stop * n_params]
+        return _FromStart(self.loss.of_features(features), start_P)
+
     def _in_full(self, params):
         return params + self.start_P.to(params.device)
