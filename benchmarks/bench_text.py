@@ -6,10 +6,11 @@ Windows of 128 characters, stages of 64 options, so 6 bits each. The text is tin
 first 90 % of it for training, where `SKVQDRAW_DATA` has it, else docstrings of installed packages.
 All windows of the rest of the text are judged, side by side.
 
-"sections" is `SectionRefiner`, which writes a row from its start on, "whole rows" `SequenceRefiner`,
-whose fit is a fifth as long and of 60 bits. `right` is the share of characters that come back right of the first so many bits of each code. The
-n-gram models (Witten-Bell, contexts of up to 4 or 5 characters) spend the same bits on as many
-first characters as they code exactly, and guess the rest; fractions of bits are for nothing.
+"sections" is `SectionRefiner`, which writes a row from its start on, and "whole rows" is
+`SequenceRefiner`, whose fit is a fifth as long and of 60 bits. `right` is the share of characters
+that come back right of the first so many bits of each code. The n-gram models (Witten-Bell,
+contexts of up to 4 or 5 characters) spend the same bits on as many first characters as they code
+exactly, and guess the rest; fractions of bits are for nothing.
 
 The probe tells which of ten packages a window of a docstring comes from, of half the windows of
 each package for training: a linear classifier on one-hot codes of 60 bits, and on how often each

@@ -28,6 +28,8 @@ _SMALLEST_VARIANCE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 _LONGEST_STEP = 10.0
 _NEWTON_STEPS = 12
 _SMALLEST_CHANCE = float(np.finfo(np.float32).tiny)
+# More symbols than this are more likely identifiers, and a row takes numbers for each of them.
+_MOST_SYMBOLS = 2**12
 _HALF_LOG_2_PI = float(np.log(2 * np.pi) / 2)
 # Options of cluster boosting are compared together as long as they take no more values than this.
 _OPTION_VALUES = 2**14
@@ -626,7 +628,15 @@ class Categorical(Loss):
             )
 
     def for_data(self, X):
-        return self if self.n_symbols else Categorical(max(int(X.max()) + 1, 2))
+        if self.n_symbols:
+            return self
+        if (most := int(X.max())) >= _MOST_SYMBOLS:
+            raise ValueError(
+                f"loss=Categorical() takes up to {_MOST_SYMBOLS} symbols, numbered from 0; X has "
+                f"values up to {most}. Number those that occur, for example with "
+                "sklearn.preprocessing.OrdinalEncoder, or set n_symbols."
+            )
+        return Categorical(max(most + 1, 2))
 
     def goes_on(self, fitted):
         return same_specs(self, fitted) or (type(self) is type(fitted) and not self.n_symbols)

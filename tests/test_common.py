@@ -5,6 +5,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw.losses import Gaussian
 from skvqdraw.preprocessing import CharacterTokenizer
 from skvqdraw.refiners import MLPRefiner
 
@@ -37,6 +38,7 @@ EXPECTED_FAILED_CHECKS = {
         small(),
         small(encoding="ordinal"),
         small(encoding="soft"),
+        small(loss=Gaussian()),
         small(beam_size=2),
         small(early_stopping=True, validation_fraction=0.3),
         boosting(),

@@ -24,10 +24,18 @@ from sklearn.base import clone
 import skvqdraw
 from skvqdraw import io
 from skvqdraw.exceptions import FormatError, InconsistentVersionWarning
+from skvqdraw.losses import Categorical, Gaussian
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.arrays import _Counted
 from skvqdraw.nn.paper import ARCHITECTURES
-from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
+from skvqdraw.refiners import (
+    ConvRefiner,
+    MLPRefiner,
+    PaperRefiner,
+    Refiner,
+    SectionRefiner,
+    SequenceRefiner,
+)
 
 KINDS = {
     "mlp": {},
@@ -36,6 +44,8 @@ KINDS = {
     "paper": {"refiner": PaperRefiner((8, 8)), "max_steps": 3},
     "shared": {"refiner": MLPRefiner(8, rounds_per_trunk=2), "encoding": "ordinal"},
     "one stage": {"n_stages": 1},
+    "sequences": {"refiner": SequenceRefiner(64, n_channels=8, basis_size=4, hidden_size=4)},
+    "sections": {"refiner": SectionRefiner(64, hidden_size=8), "loss": Gaussian()},
 }
 
 
@@ -140,6 +150,8 @@ def test_types_for_skops_to_trust_are_those_that_it_asks_for(X):
         make_estimator().partial_fit(X),
         make_estimator(refiner=spec).fit(pd.DataFrame(X).rename(columns=str)),
         make_estimator(refiner=PaperRefiner((8, 8)), max_steps=0).fit(X),
+        make_estimator(refiner=SequenceRefiner(64), max_steps=0, loss=Gaussian()).fit(X),
+        make_estimator(refiner=SectionRefiner(64), max_steps=0, loss=Categorical()).fit(X > 0),
         skvqdraw.ClusterBoosting(2, 4, random_state=np.random.RandomState(0)).fit(X),
         skvqdraw.ClusterBoosting(2, 4, loss="log_loss").fit(X),
     ]

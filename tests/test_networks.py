@@ -6,13 +6,15 @@ from sklearn.base import clone
 from skvqdraw.nn import FactoredRound
 from skvqdraw.nn.blocks import gelu
 from skvqdraw.nn.networks import plan_rounds
-from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
+from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner, SequenceRefiner
 
 REFINERS = [
     MLPRefiner(hidden_size=8, basis_size=3),
     MLPRefiner(hidden_size=8, basis_size=3, stages_per_round=2, rounds_per_trunk=2, n_blocks=0),
     ConvRefiner((4, 8), n_channels=8, downsampling=4, basis_size=3, hidden_size=0),
     ConvRefiner((4, 8), n_channels=8, hidden_size=5, basis_size=3, rounds_per_trunk=2),
+    SequenceRefiner(32, n_channels=8, n_blocks=2, basis_size=3),
+    SequenceRefiner(8, 4, n_channels=6, downsampling=2, hidden_size=5, rounds_per_trunk=2),
     ConvRefiner((2, 4, 4), n_channels=6, downsampling=2, basis_size=3, n_blocks=1),
 ]
 

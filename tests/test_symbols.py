@@ -143,6 +143,11 @@ def test_training_goes_on_with_the_symbols_it_began_with(tokens):
     vq.set_params(loss=Categorical(SYMBOLS)).fit(tokens)
 
 
+def test_identifiers_are_no_symbols(tokens):
+    with pytest.raises(ValueError, match="takes up to 4096 symbols.*; X has values up to 400000."):
+        make_estimator(loss=Categorical()).fit(tokens.astype(int) * 200_000)
+
+
 def test_cluster_boosting_has_no_such_loss(tokens):
     with pytest.raises(ValueError, match="'loss' parameter of ClusterBoosting must be"):
         ClusterBoosting(2, 4, loss=Categorical()).fit(tokens)

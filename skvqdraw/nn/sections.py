@@ -35,7 +35,7 @@ class SectionRound(Round):
 
     def __init__(self, x_NP, features, params, inner):
         self._x_NP, self._features, self._params, self._inner = x_NP, features, params, inner
-        self._known = None  # a target and a loss, and what of them is inside and outside
+        self._known = None  # a target and a loss, and what of them is inside
 
     @property
     def n_rows(self):
@@ -46,17 +46,19 @@ class SectionRound(Round):
         return self._inner.n_stages
 
     def losses(self, target_ND, loss):
-        target_NW, inside, share, outside_N = self._parts(target_ND, loss)
+        target_NW, inside = self._inside(target_ND, loss)
+        share, outside_N = self._outside(target_ND, loss)
         return outside_N[:, None] + share * self._inner.losses(target_NW, inside)
 
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
         if self.n_rows > len(target_ND):  # hypotheses differ outside, too
             return super().search(target_ND, loss, n_stages, beam_size, n_best)
-        target_NW, inside, *_ = self._parts(target_ND, loss)
+        target_NW, inside = self._inside(target_ND, loss)
         return self._inner.search(target_NW, inside, n_stages, beam_size, n_best)
 
     def walk(self, target_ND, loss, codes_NT):
-        target_NW, inside, share, outside_N = self._parts(target_ND, loss)
+        target_NW, inside = self._inside(target_ND, loss)
+        share, outside_N = self._outside(target_ND, loss)
         *found, following = self._inner.walk(target_NW, inside, codes_NT)
         chosen_TN, mean_TN = ([outside_N + share * part_N for part_N in part] for part in found)
         return chosen_TN, mean_TN, self._with(following)
@@ -97,19 +99,22 @@ class SectionRound(Round):
         before_NP = self._x_NP[:, : self._params.start]
         return torch.cat([before_NP, x_NW, self._x_NP[:, self._params.stop :]], 1)
 
-    @torch.no_grad()
-    def _parts(self, target_ND, loss):
-        """Return target and loss of the section, its share of the loss, and the rest of that."""
+    def _inside(self, target_ND, loss):
+        """Return target and loss of the section: the same ones each time, which rounds remember."""
         known = self._known  # at once: another thread may ask about another target
         if known is None or known[0] is not target_ND or known[1] is not loss:
             target_NW = target_ND[:, self._features].contiguous()
-            inside = loss.of_features(self._features)
-            share = target_NW.shape[1] / target_ND.shape[1]
-            whole_N1 = loss.grid(self._x_NP[:, None], target_ND)
-            inside_N1 = inside.grid(self._x_NP[:, None, self._params], target_NW)
-            outside_N = (whole_N1 - share * inside_N1)[:, 0]
-            self._known = known = target_ND, loss, (target_NW, inside, share, outside_N)
+            self._known = known = target_ND, loss, (target_NW, loss.of_features(self._features))
         return known[2]
+
+    @torch.no_grad()
+    def _outside(self, target_ND, loss):
+        """Return the share of the section in the loss, and what the other features add to it."""
+        target_NW, inside = self._inside(target_ND, loss)
+        share = target_NW.shape[1] / target_ND.shape[1]
+        whole_N1 = loss.grid(self._x_NP[:, None], target_ND)
+        inside_N1 = inside.grid(self._x_NP[:, None, self._params], target_NW)
+        return share, (whole_N1 - share * inside_N1)[:, 0]
 
 
 class SectionNetwork(RefinementNetwork):
