@@ -439,7 +439,8 @@ class _Drawing(Task):
         self.estimator = estimator
         auto = estimator.refiner == "auto"
         self.refiner = MLPRefiner() if auto else clone(estimator.refiner)
-        self.criterion = estimator.loss_
+        # Where X has been seen, the loss knows what X says of it.
+        self.criterion = getattr(estimator, "loss_", None) or losses.find(estimator.loss)
         self.preparation = None
 
     @property

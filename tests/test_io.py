@@ -594,7 +594,7 @@ LIES = {
     "scale_ beyond floats": (setting("fitted", "scale_", 10**400), "scale_ must be a float in the"),
     "n_steps_": (setting("fitted", "n_steps_", -1), "n_steps_ must be an int .*; it is -1"),
     "true": (setting("fitted", "n_steps_", True), "n_steps_ must be an int .*; it is True"),
-    "n_features_in_": (setting("fitted", "n_features_in_", 63), r"mean_ .*'D': 63.*is \(64,\)"),
+    "n_features_in_": (setting("fitted", "n_features_in_", 63), r"'network.table' must be .*63"),
     "columns": (setting("fitted", "loss_curve_", ["loss"]), "different keys, step being one"),
     "columns twice": (setting("fitted", "loss_curve_", ["step", "step"]), "different keys"),
     "unhashable": (setting("fitted", "loss_curve_", [[]]), "different keys"),
@@ -603,7 +603,7 @@ LIES = {
         "loss_curve_ must be float64 of 1 columns",
     ),
     "lacks mean_": (lambda t, a: a.pop("mean_"), "mean_ is missing"),
-    "mean_'s axes": (setting("arrays", "mean_", np.ones((1, 64))), r"mean_ must be \('D',\)"),
+    "mean_'s axes": (setting("arrays", "mean_", np.ones((1, 64))), r"mean_ must be \('M',\)"),
     "mean_'s dtype": (
         setting("arrays", "mean_", np.ones(64, int)),
         "float32 or float64; it is int",
