@@ -30,7 +30,7 @@ from skvqdraw.refiners import SectionRefiner
 # section: each stage chooses the next few characters.
 LENGTH = 32
 packages = ["numpy", "scipy", "sklearn", "sympy", "networkx"]
-docstrings = load_docstrings(packages, sequence_length=LENGTH, max_windows=2000)
+docstrings = load_docstrings(packages, sequence_length=LENGTH, max_windows=600)
 texts, texts_test, y, y_test = train_test_split(
     docstrings.data, docstrings.target, test_size=0.5, random_state=0, stratify=docstrings.target
 )
@@ -38,9 +38,9 @@ vq = VQDRAW(
     n_stages=10,
     n_options=64,
     loss=Categorical(),
-    refiner=SectionRefiner(LENGTH, hidden_size=128),
+    refiner=SectionRefiner(LENGTH, hidden_size=64),
     gradient_decay=1.0,
-    max_steps=300,
+    max_steps=100,
     random_state=0,
 )
 pipeline = make_pipeline(CharacterTokenizer(LENGTH), vq)
