@@ -30,6 +30,8 @@ _NEWTON_STEPS = 12
 _SMALLEST_CHANCE = float(np.finfo(np.float32).tiny)
 # More symbols than this are more likely identifiers, and a row takes numbers for each of them.
 _MOST_SYMBOLS = 2**12
+# The first options are means of squares: k-means of those takes fourth powers, in float32.
+_LARGEST_SQUARED = 1e8
 _HALF_LOG_2_PI = float(np.log(2 * np.pi) / 2)
 # Options of cluster boosting are compared together as long as they take no more values than this.
 _OPTION_VALUES = 2**14
@@ -426,13 +428,10 @@ class LogLoss(Loss):
     centred = False
 
     def grid(self, params, target):
-        # As _softplus, with the methods of tensors.
-        softplus_NK = (params.clamp(min=0) + (-params.abs()).exp().log1p()).mean(-1)
-        return softplus_NK - (params @ target[:, :, None])[:, :, 0] / target.shape[1]
+        return _mean_softplus(params) - (params @ target[:, :, None])[:, :, 0] / target.shape[1]
 
     def table(self, options, target):
-        softplus_K = (options.clamp(min=0) + (-options.abs()).exp().log1p()).mean(-1)
-        return softplus_K - target @ options.T / target.shape[1]
+        return _mean_softplus(options) - target @ options.T / target.shape[1]
 
     def gradient(self, params, target):
         chances = params.sigmoid()
@@ -679,7 +678,7 @@ class Gaussian(Loss):
     ----------
     min_scale : float, default=1e-3
         The least standard deviation, in the units of X: where it is reached, the likelihood no
-        longer grows with precision. About what X is rounded to.
+        longer grows with precision. About what X is rounded to, 1e-15 or more.
 
     Examples
     --------
@@ -689,7 +688,8 @@ class Gaussian(Loss):
     array([2.112])
     """
 
-    _parameter_constraints: dict = {"min_scale": [Interval(Real, 0, None, closed="neither")]}
+    # Its inverse square must be a number in float32.
+    _parameter_constraints: dict = {"min_scale": [Interval(Real, 1e-15, None, closed="left")]}
     centred = False
     n_params = 2
     n_statistics = 2
@@ -699,15 +699,14 @@ class Gaussian(Loss):
 
     def grid(self, params, target):
         _, log_scale, z = self._parts(params, target[:, None])
-        return (z * z / 2 + log_scale).mean(-1) + _HALF_LOG_2_PI
+        return _minus_log_normal(z, log_scale)
 
     def gradient(self, params, target):
         free, log_scale, z = self._parts(params, target[:, None])
         slopes = params.new_empty(*z.shape, 2)
         slopes[..., 0] = -z * (-log_scale).exp()
         slopes[..., 1] = (1 - z * z) * free
-        loss = (z * z / 2 + log_scale).mean(-1) + _HALF_LOG_2_PI
-        return loss, slopes.flatten(2) / z.shape[-1]
+        return _minus_log_normal(z, log_scale), slopes.flatten(2) / z.shape[-1]
 
     def curvature(self, params, vectors):
         # Fisher information; that of the log scale is 2.
@@ -720,7 +719,16 @@ class Gaussian(Loss):
         mean, log_scale = params[:, ::2].astype(np.float64), params[:, 1::2].astype(np.float64)
         log_scale = np.maximum(log_scale, np.log(self.min_scale))
         z = (X - mean) * np.exp(-log_scale)
-        return (z * z / 2 + log_scale).mean(axis=1) + _HALF_LOG_2_PI
+        return _minus_log_normal(z, log_scale)
+
+    def check(self, X):
+        low, high = X.min(), X.max()
+        if max(-low, high) > _LARGEST_SQUARED:
+            raise ValueError(
+                f"loss={self} needs values of up to {_LARGEST_SQUARED:g} in size; X has values "
+                f"from {low:.6g} to {high:.6g}. Standardise X, for example "
+                "with sklearn.preprocessing.StandardScaler."
+            )
 
     def statistics(self, X):
         return np.stack([X, np.square(X, dtype=np.float64)], axis=2).reshape(len(X), -1)
@@ -807,6 +815,16 @@ def _places(log_chances, target):
     """Return where the symbols of targets are among the chances of candidates."""
     n_samples, n_options, n_features, _ = log_chances.shape
     return target.long()[:, None, :, None].expand(n_samples, n_options, n_features, 1)
+
+
+def _minus_log_normal(z, log_scale):
+    """Return the mean over features of minus the log likelihood of standard scores."""
+    return (z * z / 2 + log_scale).mean(-1) + _HALF_LOG_2_PI
+
+
+def _mean_softplus(params):
+    """Return the mean over features of log(1 + exp(x)), with the methods of tensors."""
+    return (params.clamp(min=0) + (-params.abs()).exp().log1p()).mean(-1)
 
 
 def _softplus(x):

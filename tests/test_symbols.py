@@ -211,6 +211,18 @@ def test_gaussian_tells_what_is_certain():
     np.testing.assert_allclose(vq.decode(np.zeros((1, 0), int))[0], X.mean(axis=0), rtol=1e-5)
 
 
+def test_gaussian_wants_numbers_that_have_fourth_powers(X):
+    vq = make_estimator(loss=Gaussian(), max_steps=3).fit(X)
+    for method in (vq.encode, clone(vq).fit):
+        with pytest.raises(
+            ValueError, match=r"needs values of up to 1e\+08 in size.*from -1e\+25 to 0"
+        ):
+            method(X * 0 - np.float64(1e25) * (X > 0.5))
+    assert np.isfinite(make_estimator(loss=Gaussian()).fit(X * np.float64(1e8)).mean_).all()
+    with pytest.raises(ValueError, match="'min_scale' parameter of Gaussian must be a float in"):
+        make_estimator(loss=Gaussian(1e-300)).fit(X)
+
+
 # Strings
 
 

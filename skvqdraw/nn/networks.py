@@ -154,7 +154,41 @@ class MLPTrunk(nn.Module):
         return self.head(gelu(self.norm(h))).view(*x_ND.shape, self.basis_size)
 
 
-class ConvTrunk(nn.Module):
+class _Convolutions(nn.Module):
+    """What trunks of convolutions have in common: all between the stem and the head.
+
+    A subclass adds `head`, and `whole`: a layer that sees the whole row, or None.
+    """
+
+    def __init__(self, n_rounds, layer, patch_size, grid, *, n_channels, dilations):
+        super().__init__()
+        self.stem = layer(patch_size, n_channels, 3, padding=1)
+        self.position_map = nn.Parameter(torch.zeros(n_channels, *grid))
+        self.stem_mask = StageMask(n_rounds, n_channels)
+        self.blocks = nn.ModuleList(
+            ConvBlock(n_rounds, n_channels, layer, dilation) for dilation in dilations
+        )
+        self.norm = group_norm(n_channels)
+
+    def _body(self, patches, position):
+        h = self.stem_mask(self.stem(patches) + self.position_map, position)
+        for block in self.blocks:
+            h = block(h, position)
+        return gelu(self.norm(h))
+
+    def _with_whole(self, basis_NDR, x_ND, position):
+        return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
+
+
+def _whole(n_rounds, n_features, *, basis_size, hidden_size):
+    """Return what sees a whole row beside convolutions, or None."""
+    if not hidden_size:
+        return None
+    sizes = {"basis_size": basis_size, "hidden_size": hidden_size}
+    return MLPTrunk(n_rounds, n_features, **sizes, n_blocks=0)
+
+
+class ConvTrunk(_Convolutions):
     """Basis from a convolutional network on a grid of patches: for images.
 
     To it a layer that sees the whole image adds a basis of its own, if `hidden_size` is not 0.
@@ -175,25 +209,18 @@ class ConvTrunk(nn.Module):
         hidden_size=0,
         n_params=1,
     ):
-        super().__init__()
         H, W, C = image_shape
         f = downsampling
-        self.image_shape = image_shape
-        self.grid = (H // f, W // f)
-        self.patch_size = f * f * C * n_params
+        grid, patch_size = (H // f, W // f), f * f * C * n_params
+        dilations = [1] * n_blocks
+        super().__init__(
+            n_rounds, nn.Conv2d, patch_size, grid, n_channels=n_channels, dilations=dilations
+        )
+        self.image_shape, self.grid, self.patch_size = image_shape, grid, patch_size
         self.basis_size = basis_size
-        self.stem = nn.Conv2d(self.patch_size, n_channels, 3, padding=1)
-        self.position_map = nn.Parameter(torch.zeros(n_channels, *self.grid))
-        self.stem_mask = StageMask(n_rounds, n_channels)
-        self.blocks = nn.ModuleList(ConvBlock(n_rounds, n_channels) for _ in range(n_blocks))
-        self.norm = group_norm(n_channels)
-        self.head = quiet(nn.Conv2d(n_channels, self.patch_size * basis_size, 1))
-        self.whole = None
-        if hidden_size:
-            n_features = self.patch_size * math.prod(self.grid)
-            self.whole = MLPTrunk(
-                n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size, n_blocks=0
-            )
+        self.head = quiet(nn.Conv2d(n_channels, patch_size * basis_size, 1))
+        n_features = patch_size * math.prod(grid)
+        self.whole = _whole(n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size)
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -204,17 +231,14 @@ class ConvTrunk(nn.Module):
         return patches.transpose(0, 2, 1, 3, 4).ravel()
 
     def forward(self, x_ND, position):
-        h = x_ND.view(-1, *self.grid, self.patch_size).permute(0, 3, 1, 2)
-        h = self.stem_mask(self.stem(h) + self.position_map, position)
-        for block in self.blocks:
-            h = block(h, position)
-        h = self.head(gelu(self.norm(h)))
+        patches = x_ND.view(-1, *self.grid, self.patch_size).permute(0, 3, 1, 2)
+        h = self.head(self._body(patches, position))
         # Channels are the last axis in memory, and within a channel the basis vectors: no copy.
         basis_NDR = h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
-        return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
+        return self._with_whole(basis_NDR, x_ND, position)
 
 
-class SequenceTrunk(nn.Module):
+class SequenceTrunk(_Convolutions):
     """Basis from dilated convolutions along a row: for series, text and spectra.
 
     To it a layer that sees the whole row adds a basis of its own, if `hidden_size` is not 0.
@@ -234,33 +258,22 @@ class SequenceTrunk(nn.Module):
         downsampling,
         hidden_size=0,
     ):
-        super().__init__()
         n_places, patch_size = sequence_length // downsampling, downsampling * n_channels_in
+        dilations = [2**i for i in range(n_blocks)]
+        super().__init__(
+            n_rounds, nn.Conv1d, patch_size, [n_places], n_channels=n_channels, dilations=dilations
+        )
         self.shape = n_places, patch_size
         self.basis_size = basis_size
-        self.stem = nn.Conv1d(patch_size, n_channels, 3, padding=1)
-        self.position_map = nn.Parameter(torch.zeros(n_channels, n_places))
-        self.stem_mask = StageMask(n_rounds, n_channels)
-        self.blocks = nn.ModuleList(
-            ConvBlock(n_rounds, n_channels, nn.Conv1d, 2**i) for i in range(n_blocks)
-        )
-        self.norm = group_norm(n_channels)
         self.head = quiet(nn.Linear(n_channels, patch_size * basis_size))
-        self.whole = None
-        if hidden_size:
-            n_features = n_places * patch_size
-            self.whole = MLPTrunk(
-                n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size, n_blocks=0
-            )
+        n_features = n_places * patch_size
+        self.whole = _whole(n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size)
 
     def forward(self, x_NP, position):
-        h = x_NP.view(-1, *self.shape).transpose(1, 2)
-        h = self.stem_mask(self.stem(h) + self.position_map, position)
-        for block in self.blocks:
-            h = block(h, position)
-        h = self.head(gelu(self.norm(h)).transpose(1, 2))
+        patches = x_NP.view(-1, *self.shape).transpose(1, 2)
+        h = self.head(self._body(patches, position).transpose(1, 2))
         basis_NPR = h.reshape(*x_NP.shape, self.basis_size)
-        return basis_NPR if self.whole is None else basis_NPR + self.whole(x_NP, position)
+        return self._with_whole(basis_NPR, x_NP, position)
 
 
 def _equal(one, other):

@@ -421,7 +421,7 @@ class FactoredRound(Round):
             near_MHK = loss_MH[:, :, None] + q_MHR @ mixing_KR.T + squares_MTK[:, t, None] / 2
             _, parents_MC, options_MC = beam.extend(near_MHK, _LISTED)
             mixed_MCR = pick(mixed_MHR, parents_MC) + mixing_KR[options_MC]
-            x_MCP = self._mixtures(mixed_MCR)
+            x_MCP = _mixtures(self._x_ND, mixed_MCR, self._basis_NDR)
             if t == n_stages - 1:
                 loss_MH = loss.grid(x_MCP, target_MD)
                 continue
@@ -487,10 +487,6 @@ class FactoredRound(Round):
         if self._mixed_NR is None:
             return self._basis_NDR.new_zeros(self.n_rows, self._basis_NDR.shape[2])
         return self._mixed_NR
-
-    def _mixtures(self, mixed_NSR):
-        """Return what several mixtures of the basis lead to, (N, S, D)."""
-        return torch.baddbmm(self._x_ND[:, None], mixed_NSR, self._basis_NDR.transpose(1, 2))
 
 
 class TableRound(Round):
@@ -672,7 +668,7 @@ class _Path(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x_NP, basis_NPR, mixed_NSR, mean_TR, squares_TRR, expansion, target_ND, loss):
-        path_NSP = torch.baddbmm(x_NP[:, None], mixed_NSR, basis_NPR.transpose(1, 2))
+        path_NSP = _mixtures(x_NP, mixed_NSR, basis_NPR)
         loss_NS, slopes_NSP = loss.gradient(path_NSP, target_ND)
         q_NSR = torch.bmm(slopes_NSP, basis_NPR)
         bends_NT = expansion.gram_NRR.flatten(1) @ squares_TRR.flatten(1).T
@@ -720,6 +716,11 @@ def _filled(rows_MR):
 def _mix(mixed_NR, basis_NDR):
     """Basis times mixing rows, (N, D)."""
     return torch.bmm(basis_NDR, mixed_NR[:, :, None])[:, :, 0]
+
+
+def _mixtures(x_ND, mixed_NSR, basis_NDR):
+    """Rows plus basis times several mixing rows of each, (N, S, D)."""
+    return torch.baddbmm(x_ND[:, None], mixed_NSR, basis_NDR.transpose(1, 2))
 
 
 def _after(rr_N, q_NR, gram_NRR, mixed_NR):

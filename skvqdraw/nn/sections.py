@@ -174,8 +174,8 @@ class SectionNetwork(RefinementNetwork):
             slice(position * each, (position + self.width) * each)
             for each in (self.n_channels_in, self.n_channels_in * self.n_params)
         )
-        before = self.context * self.n_channels_in * self.n_params
-        seen_NP = F.pad(x_NP, (before, 0))[:, params.start : params.stop + before]
+        first = params.start - self.context * self.n_channels_in * self.n_params
+        seen_NP = F.pad(x_NP[:, max(first, 0) : params.stop], (max(-first, 0), 0))
         h = self.stem((seen_NP / _INPUT_SCALE).tanh())
         for block in self.blocks:
             h = block(h, 0)
