@@ -440,6 +440,9 @@ class SectionRefiner(Refiner):
         Number of residual blocks of two layers each. 0 to 4.
     basis_size : int, default=32
         Number of basis sections, of which options are mixtures. 16 to 64.
+    embedding_size : int, default=16
+        Numbers that stand for the log odds of all symbols of a feature: one matrix, the same at all
+        positions, makes one of the other. It is for losses of more parameters than that. 8 to 32.
     stages_per_round : int, default=1
         Stages that one evaluation of the network serves: it writes a section in so many stages.
         2 is about twice as fast, and less exact.
@@ -470,6 +473,7 @@ class SectionRefiner(Refiner):
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 0, None, closed="left")],
         "basis_size": [Interval(Integral, 1, None, closed="left")],
+        "embedding_size": [Interval(Integral, 1, None, closed="left")],
         "stages_per_round": [Interval(Integral, 1, None, closed="left")],
     }
 
@@ -483,6 +487,7 @@ class SectionRefiner(Refiner):
         hidden_size=256,
         n_blocks=1,
         basis_size=32,
+        embedding_size=16,
         stages_per_round=1,
     ):
         self.sequence_length = sequence_length
@@ -492,6 +497,7 @@ class SectionRefiner(Refiner):
         self.hidden_size = hidden_size
         self.n_blocks = n_blocks
         self.basis_size = basis_size
+        self.embedding_size = embedding_size
         self.stages_per_round = stages_per_round
 
     def build(self, n_features, n_stages, n_options, n_params=1):
@@ -526,6 +532,7 @@ class SectionRefiner(Refiner):
             hidden_size=self.hidden_size,
             n_blocks=self.n_blocks,
             basis_size=self.basis_size,
+            embedding_size=self.embedding_size,
             stages_per_round=self.stages_per_round,
         )
 

@@ -134,6 +134,8 @@ class SectionNetwork(RefinementNetwork):
         Positions before a section that it sees.
     lookahead : int
         Positions of the next section that it refines along.
+    embedding_size : int
+        Numbers that the head draws for a feature of more parameters than that.
     """
 
     draws = False
@@ -150,6 +152,7 @@ class SectionNetwork(RefinementNetwork):
         hidden_size,
         n_blocks,
         basis_size,
+        embedding_size,
         stages_per_round,
     ):
         super().__init__()
@@ -162,7 +165,13 @@ class SectionNetwork(RefinementNetwork):
         self.stem = nn.Linear((context + self.width) * per_position, hidden_size)
         self.blocks = nn.ModuleList(LinearBlock(1, hidden_size) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(hidden_size)
-        self.head = quiet(nn.Linear(hidden_size, self.width * per_position * basis_size), 0.5)
+        # Symbols are many, and alike at all positions: their log odds are made of fewer numbers.
+        self.embedding, n_drawn = None, n_params
+        if n_params > embedding_size:
+            n_drawn = embedding_size
+            self.embedding = nn.Parameter(normal(n_params, n_drawn).div_(math.sqrt(n_drawn)))
+        n_drawn *= self.width * self.n_channels_in
+        self.head = quiet(nn.Linear(hidden_size, n_drawn * basis_size), 0.5)
         self.mixing = nn.Parameter(
             normal(stages_per_round, n_options, basis_size).div_(math.sqrt(basis_size))
         )
@@ -180,7 +189,14 @@ class SectionNetwork(RefinementNetwork):
         for block in self.blocks:
             h = block(h, 0)
         x_NW = x_NP[:, params]
-        basis_NWR = self.head(gelu(self.norm(h))).view(*x_NW.shape, self.basis_size)
+        basis_NWR = self._basis(self.head(gelu(self.norm(h))))
         n_next = min(self.stages_per_round, self.n_stages - stage)
         inner = FactoredRound(x_NW, basis_NWR.to(x_NP.dtype), self.mixing[:n_next])
         return SectionRound(x_NP, features, params, inner)
+
+    def _basis(self, drawn):
+        if self.embedding is not None:
+            drawn = self.embedding @ drawn.unflatten(
+                1, (-1, self.embedding.shape[1], self.basis_size)
+            )
+        return drawn.reshape(len(drawn), -1, self.basis_size)
