@@ -51,9 +51,14 @@ class SectionRound(Round):
         return outside_N[:, None] + share * self._inner.losses(target_NW, inside)
 
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
-        if self.n_rows > len(target_ND):  # hypotheses differ outside, too
-            return super().search(target_ND, loss, n_stages, beam_size, n_best)
         target_NW, inside = self._inside(target_ND, loss)
+        n_hypotheses = self.n_rows // len(target_ND)
+        if n_hypotheses > 1:
+            if not loss.expands:
+                return super().search(target_ND, loss, n_stages, beam_size, n_best)
+            target_MD = target_ND.repeat_interleave(n_hypotheses, 0)
+            share, outside_M = self._outside(target_MD, loss)
+            inside = _Beside(inside, outside_M / share)
         return self._inner.search(target_NW, inside, n_stages, beam_size, n_best)
 
     def walk(self, target_ND, loss, codes_NT):
@@ -115,6 +120,25 @@ class SectionRound(Round):
         whole_N1 = loss.grid(self._x_NP[:, None], target_ND)
         inside_N1 = inside.grid(self._x_NP[:, None, self._params], target_NW)
         return share, (whole_N1 - share * inside_N1)[:, 0]
+
+
+class _Beside:
+    """The loss of a section, and what hypotheses lose elsewhere."""
+
+    quadratic, expands = False, True
+
+    def __init__(self, loss, elsewhere_M):
+        self.loss, self.elsewhere_M = loss, elsewhere_M
+
+    def grid(self, params_MCW, target_MW):
+        return self.loss.grid(params_MCW, target_MW) + self.elsewhere_M[:, None]
+
+    def gradient(self, params_MCW, target_MW):
+        loss_MC, slopes_MCW = self.loss.gradient(params_MCW, target_MW)
+        return loss_MC + self.elsewhere_M[:, None], slopes_MCW
+
+    def curvature(self, params_MW, vectors_MWR):
+        return self.loss.curvature(params_MW, vectors_MWR)
 
 
 class SectionNetwork(RefinementNetwork):
