@@ -140,6 +140,19 @@ def test_sections_go_from_start_to_end(
     assert all(start == int(start) for start in starts)
 
 
+def test_symbols_are_drawn_as_embeddings():
+    """Basis vectors of a feature are one matrix, the same everywhere, times fewer numbers."""
+    refiner = SectionRefiner(6, 2, hidden_size=8, basis_size=5, embedding_size=3)
+    network = refiner.build(12, 3, 4, n_params=7).eval()
+    assert network.embedding.shape == (7, 3)
+    projection = network.embedding @ torch.linalg.pinv(network.embedding)
+    for stage in range(3):
+        of_symbols = network(torch.randn(4, 84), stage)._inner._basis_NDR.unflatten(1, (-1, 7))
+        assert torch.linalg.matrix_rank(of_symbols.transpose(0, 2).flatten(1)) == 3
+        torch.testing.assert_close(projection @ of_symbols, of_symbols)
+    assert refiner.build(12, 3, 4, n_params=3).embedding is None
+
+
 @pytest.fixture(scope="module")
 def sentences():
     """Rows of three words of four letters each."""
@@ -163,7 +176,7 @@ def sentences():
 def test_rows_are_written_from_the_start(sentences, params):
     refiner = SectionRefiner(12, context=4, lookahead=1, hidden_size=32, basis_size=12)
     vq = make_estimator(
-        n_stages=3, loss=Categorical(), refiner=refiner, max_steps=150, learning_rate=5e-3
+        n_stages=3, loss=Categorical(), refiner=refiner, max_steps=100, learning_rate=1e-2
     )
     vq = clone(vq).set_params(**params).fit(sentences)
     codes = vq.encode(sentences)
