@@ -5,6 +5,7 @@ Axes: N samples, S stages, K options, D features, R basis vectors, C H W image.
 
 import math
 from collections import Counter
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -212,7 +213,7 @@ class ConvTrunk(_Convolutions):
         H, W, C = image_shape
         f = downsampling
         grid, patch_size = (H // f, W // f), f * f * C * n_params
-        dilations = [1] * n_blocks
+        dilations = repeat(1, n_blocks)  # no list: a file may say any number
         super().__init__(
             n_rounds, nn.Conv2d, patch_size, grid, n_channels=n_channels, dilations=dilations
         )
@@ -259,7 +260,7 @@ class SequenceTrunk(_Convolutions):
         hidden_size=0,
     ):
         n_places, patch_size = sequence_length // downsampling, downsampling * n_channels_in
-        dilations = [2**i for i in range(n_blocks)]
+        dilations = (2**i for i in range(n_blocks))
         super().__init__(
             n_rounds, nn.Conv1d, patch_size, [n_places], n_channels=n_channels, dilations=dilations
         )
