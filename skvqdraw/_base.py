@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._codes import (
     check_codes,
+    check_prefix,
     codes_dtype,
     feature_names,
     from_one_hot,
@@ -497,13 +498,25 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         """
         return float(self.score_samples(X).mean())
 
-    def sample_codes(self, n_samples=1, *, random_state=None):
-        """Draw codes in which every option is as likely as any other.
+    def sample_codes(
+        self, n_samples=1, *, prior=None, y=None, prefix=None, temperature=1.0, random_state=None
+    ):
+        """Draw codes: at random, or from a distribution that was fitted to some.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of codes.
+        prior : prior or None, default=None
+            What tells how likely codes are, see :mod:`skvqdraw.priors`, fitted to codes of this
+            estimator. None for codes in which every option is as likely as any other.
+        y : label or array-like of shape (n_samples,), default=None
+            The class of all samples, or of each, for a prior that was fitted with labels.
+        prefix : array-like of shape (n_prefix,) or (n_samples, n_prefix), default=None
+            What all codes, or each, begin with: ``encode(X)[:, :3]`` for variations of rows.
+        temperature : float, default=1.0
+            Divides the log probabilities of the prior: below 1 samples are likelier and less
+            diverse. 0.5 to 1 are useful.
         random_state : int, RandomState instance or None, default=None
             The seed belongs to the call: the same int gives the same codes.
 
@@ -511,21 +524,66 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         -------
         codes : ndarray of shape (n_samples, n_stages)
             Integers in ``[0, n_options)``.
+
+        Raises
+        ------
+        ValueError
+            If the prior is of other codes, if `prefix` does not fit, or if there are labels and no
+            prior that knows them.
         """
         check_is_fitted(self)
         n_stages, n_options = self._code_shape
+        if prior is not None:
+            self._check_prior(prior)
+            how = {"y": y, "prefix": prefix, "temperature": temperature}
+            return prior.sample(n_samples, **how, random_state=random_state)
+        if y is not None:
+            raise ValueError(
+                "y needs a prior that was fitted with labels. Pass one, such as "
+                "skvqdraw.priors.MarkovPrior().fit(codes, labels), or leave y out."
+            )
         if n_samples < 1:
             raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
+        prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
         codes = check_random_state(random_state).randint(n_options, size=(n_samples, n_stages))
+        codes[:, : prefix_NT.shape[1]] = prefix_NT
         return codes.astype(codes_dtype(n_options))
 
-    def sample(self, n_samples=1, *, random_state=None):
-        """Generate rows by decoding random codes.
+    def _check_prior(self, prior):
+        """Refuse a prior of codes of another shape."""
+        if not all(hasattr(prior, name) for name in ("sample", "n_stages_", "n_options_")):
+            raise TypeError(
+                "prior must be a fitted prior, such as skvqdraw.priors.MarkovPrior().fit(codes); "
+                f"got {prior!r}."
+            )
+        found = prior.n_stages_, prior.n_options_
+        if found != self._code_shape:
+            name = type(self).__name__
+            raise ValueError(
+                f"prior must be one of codes of {self._code_shape[0]} stages of "
+                f"{self._code_shape[1]} options, as this {name} has them; it was fitted on "
+                f"{found[0]} of {found[1]}. Fit it with n_options={self._code_shape[1]} on what "
+                "encode returns."
+            )
+
+    def sample(
+        self, n_samples=1, *, prior=None, y=None, prefix=None, temperature=1.0, random_state=None
+    ):
+        """Generate rows by decoding codes that are drawn.
 
         Parameters
         ----------
         n_samples : int, default=1
             Number of rows.
+        prior : prior or None, default=None
+            What tells how likely codes are, see :mod:`skvqdraw.priors`; None for codes that are all
+            as likely.
+        y : label or array-like of shape (n_samples,), default=None
+            The class of all samples, or of each, for a prior that was fitted with labels.
+        prefix : array-like of shape (n_prefix,) or (n_samples, n_prefix), default=None
+            What all codes, or each, begin with.
+        temperature : float, default=1.0
+            Divides the log probabilities of the prior, see `sample_codes`.
         random_state : int, RandomState instance or None, default=None
             The seed belongs to the call: the same int gives the same rows.
 
@@ -534,7 +592,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         X : ndarray of shape (n_samples, n_features)
             In the units of the training data.
         """
-        return self._decode(self.sample_codes(n_samples, random_state=random_state))
+        how = {"y": y, "prefix": prefix, "temperature": temperature}
+        return self._decode(
+            self.sample_codes(n_samples, prior=prior, **how, random_state=random_state)
+        )
 
     @property
     def _n_features_out(self):

@@ -52,6 +52,21 @@ def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
     return codes.astype(codes_dtype(n_options), copy=False)
 
 
+def check_prefix(prefix, n_samples, n_options, *, max_stages):
+    """Return what so many codes begin with, (N, T): one prefix for all, one for each, or none."""
+    if prefix is None:
+        return np.empty((n_samples, 0), dtype=codes_dtype(n_options))
+    prefix = np.asarray(prefix)
+    if prefix.ndim == 1 and prefix.size:
+        prefix = np.broadcast_to(prefix, (n_samples, len(prefix)))
+    if prefix.ndim != 2 or len(prefix) != n_samples:
+        raise ValueError(
+            f"prefix must be one for all samples or have a row for each of n_samples={n_samples}; "
+            f"got an array of shape {prefix.shape}. Give one row for each sample."
+        )
+    return check_codes(prefix, n_options, max_stages=max_stages)
+
+
 def room_for_codes(n_samples, n_stages, n_options, out=None):
     """Return an array for codes: a new one, or `out`, or say why `out` cannot hold them."""
     shape, smallest = (n_samples, n_stages), codes_dtype(n_options)

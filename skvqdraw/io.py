@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from . import _cluster_boosting, _vqdraw  # noqa: F401  what files may name
 from .files import model
 from .files.json import KNOWN
+from .priors import MarginalPrior, MarkovPrior  # noqa: F401  these, too
 
 __all__ = ["SKOPS_TRUSTED", "load"]
 
@@ -27,7 +28,7 @@ def load(path, *, allow=()):
 
     Returns
     -------
-    estimator : VQDRAW, ClusterBoosting or a class in `allow`
+    estimator : VQDRAW, ClusterBoosting, a prior or a class in `allow`
         The fitted estimator: same parameters, same codes. The memory of `VQDRAW.partial_fit` (its
         optimizer) is not saved; training can go on, with a fresh one.
 

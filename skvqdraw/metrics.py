@@ -10,20 +10,25 @@ from inspect import isclass
 from numbers import Integral
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.svm import SVC
 from sklearn.utils import Bunch, check_array, check_scalar, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._codes import check_codes, entropy_bits, one_hot, option_frequencies
 
 __all__ = [
+    "classification_accuracy_score",
     "code_entropy",
     "code_usage",
     "collision_rate",
     "perplexity",
+    "prior_bits",
     "probe_score",
     "rate_distortion_curve",
+    "two_sample_score",
 ]
 
 # Fewer rows for each prefix seen, and the entropy of prefixes says more of the rows than of them.
@@ -344,6 +349,161 @@ def probe_score(estimator, X, y, *, classifier=None, cv=5, scoring=None):
     if classifier is None:
         classifier = LogisticRegression(max_iter=1000)
     return cross_val_score(classifier, Z, y, cv=cv, scoring=scoring, error_score="raise")
+
+
+def prior_bits(prior, codes, y=None):
+    """Return how many bits a prior needs for each stage of codes, given the stages before it.
+
+    Parameters
+    ----------
+    prior : object
+        Fitted, with ``stage_scores(codes, y)``, such as those of :mod:`skvqdraw.priors`.
+    codes : array-like of shape (n_samples, n_stages)
+        Codes that it was not fitted on.
+    y : array-like of shape (n_samples,), default=None
+        Their labels, for a prior of classes: bits are then those given the class.
+
+    Returns
+    -------
+    bits : ndarray of shape (n_stages,)
+        Means over codes. ``log2(n_options)`` is what a stage takes without a prior: what is below
+        it is what the prior knows.
+
+    Raises
+    ------
+    TypeError
+        If `prior` has no such method.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw.metrics import prior_bits
+    >>> from skvqdraw.priors import MarkovPrior
+    >>> codes = np.repeat([[0, 1], [1, 0]], 1000, axis=0)
+    >>> prior_bits(MarkovPrior().fit(codes), codes).round(2)
+    array([1., 0.])
+    """
+    if not callable(getattr(prior, "stage_scores", None)) or isclass(prior):
+        raise TypeError(
+            "prior must be a fitted prior with stage_scores, such as "
+            f"skvqdraw.priors.MarkovPrior().fit(codes); got {prior!r}."
+        )
+    return -prior.stage_scores(codes, y).mean(axis=0) / np.log(2)
+
+
+def two_sample_score(A, B, *, classifier=None, cv=5, random_state=None):
+    """Return how well a classifier tells two sets of rows apart, by cross-validation.
+
+    Of rows of one distribution it is 0.5, and 1.0 is no likeness at all. For samples of a model,
+    reconstructions of rows that they were not made from are the fair comparison: real rows show
+    what codes leave out, whether a sample is plausible or not.
+
+    Parameters
+    ----------
+    A, B : array-like of shape (n_samples_A, n_features) and (n_samples_B, n_features)
+        Rows. Each set counts as much as the other, however many it has.
+    classifier : classifier or None, default=None
+        Not fitted; a clone is, for each fold. None for ``sklearn.svm.SVC()``, with a radial basis
+        function: a few thousand rows take seconds.
+    cv : int, default=5
+        Number of folds.
+    random_state : int, RandomState instance or None, default=None
+        Which rows go to which fold.
+
+    Returns
+    -------
+    score : float
+        The mean over folds of the balanced accuracy.
+
+    Raises
+    ------
+    ValueError
+        If A and B differ in width, or one has fewer rows than folds.
+
+    References
+    ----------
+    David Lopez-Paz and Maxime Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvqdraw.metrics import two_sample_score
+    >>> A, B = np.random.default_rng(0).normal(size=(2, 200, 3))
+    >>> bool(two_sample_score(A, B, random_state=0) < 0.6)
+    True
+    >>> bool(two_sample_score(A, B + 3, random_state=0) > 0.9)
+    True
+    """
+    A, B = check_array(A, input_name="A"), check_array(B, input_name="B")
+    if A.shape[1] != B.shape[1]:
+        raise ValueError(
+            f"A and B must have as many features; got {A.shape[1]} and {B.shape[1]}. Give rows of "
+            "one kind."
+        )
+    check_scalar(cv, "cv", Integral, min_val=2)
+    if min(len(A), len(B)) < cv:
+        raise ValueError(
+            f"A and B must have at least cv={cv} rows; got {len(A)} and {len(B)}. Give more rows, "
+            "or lower cv."
+        )
+    folds = StratifiedKFold(cv, shuffle=True, random_state=random_state)
+    scores = cross_val_score(
+        SVC() if classifier is None else classifier,
+        np.concatenate([A, B]),
+        np.repeat([0, 1], [len(A), len(B)]),
+        cv=folds,
+        scoring="balanced_accuracy",
+        error_score="raise",
+    )
+    return float(scores.mean())
+
+
+def classification_accuracy_score(X_samples, y_samples, X_test, y_test, *, classifier=None):
+    """Return how well a classifier that saw nothing but samples does on real rows.
+
+    Samples that look right but are all alike teach little; so do those that belong to another
+    class than they were drawn for. Beside it tell the same of a classifier of real rows.
+
+    Parameters
+    ----------
+    X_samples : array-like of shape (n_samples, n_features)
+        Generated rows.
+    y_samples : array-like of shape (n_samples,)
+        The classes that they were generated for.
+    X_test : array-like of shape (n_test, n_features)
+        Real rows that no model was fitted on.
+    y_test : array-like of shape (n_test,)
+        Their classes.
+    classifier : classifier or None, default=None
+        Not fitted; a clone is. None for ``LogisticRegression(max_iter=1000)``.
+
+    Returns
+    -------
+    accuracy : float
+        The share of test rows that are recognised.
+
+    References
+    ----------
+    Suman Ravuri and Oriol Vinyals, "Classification Accuracy Score for Conditional Generative
+    Models", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvqdraw import ClusterBoosting
+    >>> from skvqdraw.metrics import classification_accuracy_score
+    >>> from skvqdraw.priors import MarkovPrior
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X / 16
+    >>> boosting = ClusterBoosting(n_stages=4, n_options=16, random_state=0).fit(X[:1000])
+    >>> prior = MarkovPrior().fit(boosting.encode(X[:1000]), y[:1000])
+    >>> samples = boosting.sample(1000, prior=prior, y=y[:1000], random_state=0)
+    >>> score = classification_accuracy_score(samples, y[:1000], X[1000:], y[1000:])
+    >>> bool(score > 0.7)
+    True
+    """
+    classifier = LogisticRegression(max_iter=1000) if classifier is None else clone(classifier)
+    return float(classifier.fit(X_samples, y_samples).score(X_test, y_test))
 
 
 def _some_codes(codes, n_options=None):

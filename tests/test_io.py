@@ -28,6 +28,7 @@ from skvqdraw.losses import Categorical, Gaussian
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.arrays import _Counted
 from skvqdraw.nn.paper import ARCHITECTURES
+from skvqdraw.priors import MarginalPrior, MarkovPrior
 from skvqdraw.refiners import (
     ConvRefiner,
     MLPRefiner,
@@ -154,6 +155,8 @@ def test_types_for_skops_to_trust_are_those_that_it_asks_for(X):
         make_estimator(refiner=SectionRefiner(64), max_steps=0, loss=Categorical()).fit(X > 0),
         skvqdraw.ClusterBoosting(2, 4, random_state=np.random.RandomState(0)).fit(X),
         skvqdraw.ClusterBoosting(2, 4, loss="log_loss").fit(X),
+        MarginalPrior().fit([[0, 1]], ["a"]),
+        MarkovPrior().fit([[0, 1]]),
     ]
     asked_for = set()
     for model in models:

@@ -18,7 +18,7 @@ LAYERS = [
     ({"sklearn"}, "_sklearn files/__init__ files/atomic files/lock files/container files/json"),
     (set(), "files/learned files/model boosting/__init__ boosting/beam"),
     ({"threadpoolctl", "tqdm"}, "boosting/kmeans boosting/fit"),
-    (set(), "_base losses _cluster_boosting"),
+    (set(), "_base losses _cluster_boosting priors/_base priors/_counts"),
     (
         {"joblib", "torch"},
         "_device _threads nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/networks",
@@ -33,7 +33,7 @@ LAYERS = [
     ),
     (set(), "training/task training/early_stopping training/progress training/batches"),
     (set(), "training/loop training/identity training/checkpoint training/fit training/estimator"),
-    (set(), "base _vqdraw io"),
+    (set(), "priors/__init__ base _vqdraw io"),
     (
         {"matplotlib"},
         "metrics preprocessing presets pretrained datasets/_images datasets/_text datasets/__init__",

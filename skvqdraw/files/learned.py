@@ -6,6 +6,7 @@ which is JSON, or named arrays, or both.
 
 import codecs
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
 
 import numpy as np
@@ -257,6 +258,42 @@ class Names(Learned):
             raise FormatError(f"{name} must be UTF-8: {error}") from error
         names = np.array(bytes_B.tobytes().decode().split("\0"), dtype=object)
         setattr(reading.estimator, name, names)
+
+
+class Labels(Learned):
+    """An array of different labels in order, integers, numbers, bools or strings, or None.
+
+    Parameters
+    ----------
+    counts : str
+        The name of an array of one number for each label; of one number where there is none.
+    """
+
+    in_text, rank = None, 1
+
+    def __init__(self, counts):
+        self.counts = counts
+
+    def _take_apart(self, name, estimator):
+        labels = getattr(estimator, name)
+        return None if labels is None else to_json(name, labels.tolist()), {}
+
+    def _check(self, name, reading):
+        labels, n_counts = reading.fitted.get(name), len(getattr(reading.estimator, self.counts))
+        if labels is None:
+            if n_counts != 1:
+                raise FormatError(f"{name} must be {n_counts} labels; there are none")
+            setattr(reading.estimator, name, None)
+            return []
+        kinds = {type(label) for label in labels} if isinstance(labels, list) else set()
+        if len(kinds) != 1 or not kinds <= {int, float, bool, str} or len(labels) != n_counts:
+            raise FormatError(f"{name} must be {n_counts} labels of one kind; they are {labels!r}")
+        if any(one >= other for one, other in pairwise(labels)):
+            raise FormatError(f"{name} must be in order; they are {labels!r}")
+        if kinds == {int} and max(map(abs, labels)) >= 2**63:
+            raise FormatError(f"{name} must be integers of 64 bits; they are {labels!r}")
+        setattr(reading.estimator, name, np.array(labels))
+        return []
 
 
 def check_finite(name, array):

@@ -1,0 +1,267 @@
+"""What all distributions over codes share.
+
+Axes: N codes, S stages, K options, C classes.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+from sklearn.utils import check_random_state, check_scalar, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from .._base import Storable
+from .._codes import check_codes, check_prefix, codes_dtype
+from .._sklearn import Interval
+from ..files.learned import Array, Labels
+
+_MOST_OPTIONS = 2**16
+
+
+class Prior(Storable):
+    """Base class of distributions over codes.
+
+    A subclass implements `fit`, which starts with `_learn_classes`, and `_log_chances`, and tells
+    `n_stages_` and `n_options_`.
+    """
+
+    _parameter_constraints: dict = {
+        "n_options": [Interval(Integral, 1, _MOST_OPTIONS, closed="both"), None],
+    }
+    _learned: dict = {
+        "class_counts_": Array("C", "int64", within=(1, 2**53)),
+        "classes_": Labels("class_counts_"),
+    }
+
+    def _log_chances(self, prefix_NT, labels_N):
+        """Return the log probabilities (N, K) of the next option after prefixes.
+
+        `labels_N` are places in `classes_`; 0 for all where there are no classes.
+        """
+        raise NotImplementedError
+
+    def _stage_log_chances(self, codes_NS, labels_N):
+        """Return the log probability (N, S) of each option given those before it."""
+        N, S = codes_NS.shape
+        found_NS = np.empty((N, S))
+        for s in range(S):
+            chances_NK = self._log_chances(codes_NS[:, :s], labels_N)
+            found_NS[:, s] = np.take_along_axis(chances_NK, _column(codes_NS, s), 1)[:, 0]
+        return found_NS
+
+    def _learn_classes(self, codes, y):
+        """Return valid training codes, the places of their labels, and the number of options."""
+        codes = check_codes(codes, self.n_options)
+        if not codes.size:
+            raise ValueError(
+                f"codes must have at least one row and one stage; got shape {codes.shape}. Give "
+                "what encode returns of some rows."
+            )
+        n_options = self.n_options or int(codes.max()) + 1
+        if n_options > _MOST_OPTIONS:
+            raise ValueError(
+                f"codes must be integers below {_MOST_OPTIONS}; got {n_options - 1}. Number the "
+                "options of each stage from 0."
+            )
+        labels_N = np.zeros(len(codes), dtype=np.intp)
+        self.classes_ = None
+        if y is not None:
+            check_consistent_length(codes, y)
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+            self.classes_, labels_N = np.unique(y, return_inverse=True)
+        self.class_counts_ = np.bincount(labels_N).astype(np.int64)
+        return codes, labels_N, int(n_options)
+
+    def sample(self, n_samples=1, *, y=None, prefix=None, temperature=1.0, random_state=None):
+        """Draw codes.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of codes.
+        y : label or array-like of shape (n_samples,), default=None
+            The class of all codes, or of each; for a prior that was fitted with labels. None draws
+            classes, too, as often as they were among the training codes.
+        prefix : array-like of shape (n_prefix,) or (n_samples, n_prefix), default=None
+            What all codes, or each, begin with. None leaves all stages to be drawn.
+        temperature : float, default=1.0
+            Divides log probabilities: below 1 likely options become more likely, and samples less
+            diverse; at 0 the most likely one is taken at each stage. 0.5 to 1 are useful.
+        random_state : int, RandomState instance or None, default=None
+            The seed belongs to the call: the same int gives the same codes.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_stages)
+            Integers in ``[0, n_options_)``.
+
+        Raises
+        ------
+        ValueError
+            If a label was not among the training data, or `prefix` does not fit.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_scalar(temperature, "temperature", Real, min_val=0)
+        rng = check_random_state(random_state)
+        n_stages, n_options = self.n_stages_, self.n_options_
+        prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
+        labels_N = self._drawn_labels(y, prefix_NT, rng)
+        T = prefix_NT.shape[1]
+        codes_NS = np.empty((n_samples, n_stages), dtype=codes_dtype(n_options))
+        codes_NS[:, :T] = prefix_NT
+        for s in range(T, n_stages):
+            chances_NK = self._log_chances(codes_NS[:, :s], labels_N)
+            codes_NS[:, s] = drawn(chances_NK, temperature, rng)
+        return codes_NS
+
+    def score_samples(self, codes, y=None):
+        """Return the log likelihood of each code.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_stages)
+            Integers in ``[0, n_options_)``.
+        y : array-like of shape (n_samples,), default=None
+            Their labels, for a prior that was fitted with some: then likelihoods are those given
+            the class. Without, they are means over classes.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+            In nats.
+
+        Raises
+        ------
+        ValueError
+            If `codes` has another shape or other integers than the prior was fitted on, or `y`
+            other labels.
+        """
+        return self.stage_scores(codes, y).sum(axis=1)
+
+    def stage_scores(self, codes, y=None):
+        """Return the log likelihood of each option given those before it.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_stages)
+            Integers in ``[0, n_options_)``.
+        y : array-like of shape (n_samples,), default=None
+            Their labels, see `score_samples`, or None.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_stages)
+            In nats; the sum over stages is that of `score_samples`.
+        """
+        check_is_fitted(self)
+        codes = check_codes(codes, self.n_options_, n_stages=self.n_stages_)
+        if y is not None:
+            check_consistent_length(codes, y)
+        if y is None and self.classes_ is not None:
+            return self._over_classes(codes)
+        return self._stage_log_chances(codes, self._labels_of(y, len(codes)))
+
+    def _over_classes(self, codes_NS):
+        """Return the stage scores where the class is not known."""
+        joint_NSC = np.stack(
+            [
+                self._stage_log_chances(codes_NS, np.full(len(codes_NS), label)).cumsum(axis=1)
+                for label in range(len(self.class_counts_))
+            ],
+            axis=2,
+        )
+        joint_NS = logsumexp(joint_NSC + self._class_log_chances(), axis=2)
+        return np.diff(joint_NS, axis=1, prepend=0)
+
+    def score(self, codes, y=None):
+        """Return the mean log likelihood of codes: higher is better.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_stages)
+            Integers in ``[0, n_options_)``.
+        y : array-like of shape (n_samples,), default=None
+            Their labels, see `score_samples`, or None.
+
+        Returns
+        -------
+        score : float
+            The mean of `score_samples`, in nats.
+        """
+        return float(self.score_samples(codes, y).mean())
+
+    def bits(self, codes, y=None):
+        """Return how many bits an ideal coder with this prior needs for each code.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, n_stages)
+            Integers in ``[0, n_options_)``.
+        y : array-like of shape (n_samples,), default=None
+            Their labels, if the decoder knows them, or None.
+
+        Returns
+        -------
+        bits : ndarray of shape (n_samples,)
+            ``-score_samples(codes, y) / log(2)``; `n_stages` times ``log2(n_options)`` if all
+            options were alike.
+        """
+        return -self.score_samples(codes, y) / np.log(2)
+
+    def _class_log_chances(self):
+        return np.log(self.class_counts_) - np.log(self.class_counts_.sum())
+
+    def _drawn_labels(self, y, prefix_NT, rng):
+        """Return the classes of samples: those given, or some that go with their prefixes."""
+        n_samples = len(prefix_NT)
+        if y is not None and np.ndim(y) == 0:
+            y = np.full(n_samples, y)
+        if y is not None and len(y) != n_samples:
+            raise ValueError(
+                f"y must be one label or have n_samples={n_samples} of them; it has {len(y)}. "
+                "Give one label for each sample."
+            )
+        if y is not None or self.classes_ is None:
+            return self._labels_of(y, n_samples)
+        posterior_NC = np.tile(self._class_log_chances(), (n_samples, 1))
+        if prefix_NT.shape[1]:
+            for label in range(len(self.class_counts_)):
+                labels_N = np.full(n_samples, label)
+                posterior_NC[:, label] += self._stage_log_chances(prefix_NT, labels_N).sum(axis=1)
+        return drawn(posterior_NC, 1.0, rng)
+
+    def _labels_of(self, y, n_samples):
+        """Return the places of labels in `classes_`, or say what is wrong with them."""
+        if y is None:
+            return np.zeros(n_samples, dtype=np.intp)
+        name = type(self).__name__
+        if self.classes_ is None:
+            raise ValueError(
+                f"y needs a prior that was fitted with labels; this {name} was fitted without. "
+                "Fit it with fit(codes, y), or leave y out."
+            )
+        y = column_or_1d(y)
+        places_N = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        unknown = self.classes_[places_N] != y
+        if np.any(unknown):
+            raise ValueError(
+                f"y must hold labels that this {name} was fitted with, {self.classes_.tolist()}; "
+                f"got {y[np.argmax(unknown)]!r}. Leave such rows out, or fit with them."
+            )
+        return places_N
+
+
+def drawn(log_NK, temperature, rng):
+    """Draw an index from each row of log probabilities, which need not be normalised."""
+    if temperature == 0:
+        return log_NK.argmax(axis=1)
+    sums_NK = np.exp(log_softmax(log_NK / temperature, axis=1)).cumsum(axis=1)
+    draws_N1 = rng.uniform(size=(len(log_NK), 1)) * sums_NK[:, -1:]
+    return (sums_NK[:, :-1] <= draws_N1).sum(axis=1)
+
+
+def _column(codes_NS, s):
+    return codes_NS[:, s, None].astype(np.intp)

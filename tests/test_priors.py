@@ -1,0 +1,263 @@
+"""Distributions over codes."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from conftest import make_estimator
+from scipy.stats import chisquare, norm
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+
+import skvqdraw
+from skvqdraw import ClusterBoosting
+from skvqdraw.datasets import load_digits_images
+from skvqdraw.metrics import classification_accuracy_score, prior_bits, two_sample_score
+from skvqdraw.priors import MarginalPrior, MarkovPrior
+
+S, K = 3, 4
+ALL = np.array(list(itertools.product(range(K), repeat=S)))
+PRIORS = [MarginalPrior(), MarkovPrior(), MarkovPrior(2), MarkovPrior(3)]
+
+
+@pytest.fixture(scope="module")
+def training():
+    """Codes in which options follow each other, and labels that know the first."""
+    rng = np.random.default_rng(0)
+    first, noise = rng.integers(0, K, 500), rng.random(500) < 0.3
+    second = np.where(noise, rng.integers(0, K, 500), (first + 1) % K)
+    third = (first + second + (rng.random(500) < 0.2)) % K
+    return np.column_stack([first, second, third]), np.array(["a", "b", "b", "c"])[first]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("prior", PRIORS, ids=repr)
+def test_chances_of_all_codes_sum_to_one(prior, labelled, training):
+    codes, y = training
+    prior = clone(prior).fit(codes, y if labelled else None)
+    chances = np.exp(prior.score_samples(ALL))
+    assert chances.sum() == pytest.approx(1)
+    assert (chances > 0).all()
+    np.testing.assert_allclose(prior.bits(ALL), -np.log2(chances))
+    np.testing.assert_allclose(prior.stage_scores(ALL).sum(axis=1), np.log(chances))
+    if labelled:
+        of_classes = [np.exp(prior.score_samples(ALL, np.full(len(ALL), c))) for c in "abc"]
+        np.testing.assert_allclose(np.sum(of_classes, axis=1), 1)
+        np.testing.assert_allclose(prior.class_counts_ / 500 @ of_classes, chances)
+
+
+@pytest.mark.parametrize("given", [{}, {"y": "b"}, {"prefix": [2]}, {"temperature": 0.5}], ids=repr)
+@pytest.mark.parametrize("prior", PRIORS[:3], ids=repr)
+def test_samples_are_as_frequent_as_they_are_likely(prior, given, training):
+    codes, y = training
+    prior = clone(prior).fit(codes, y if "temperature" not in given else None)
+    drawn = prior.sample(20000, random_state=0, **given)
+    np.testing.assert_array_equal(drawn, prior.sample(20000, random_state=0, **given))
+    places = drawn.astype(int) @ K ** np.arange(S)[::-1]
+    labels = np.full(len(ALL), given["y"]) if "y" in given else None
+    if "temperature" in given:  # of each option given those before it
+        expected = np.ones(len(ALL))
+        for s in range(S):
+            chances = prior.conditional_counts(ALL[:, :s]) ** 2.0
+            chances /= chances.sum(axis=1, keepdims=True)
+            expected *= chances[np.arange(len(ALL)), ALL[:, s]]
+    else:
+        expected = np.exp(prior.score_samples(ALL, labels))
+        expected *= (ALL[:, 0] == given["prefix"][0]) if "prefix" in given else 1
+    expected *= 20000 / expected.sum()
+    often = expected > 5
+    counts = np.bincount(places, minlength=len(ALL))
+    observed = np.append(counts[often], counts[~often].sum())
+    assert (
+        chisquare(observed + 1e-9, np.append(expected[often], expected[~often].sum()) + 1e-9).pvalue
+        > 1e-3
+    )
+
+
+def test_markov_prior_mixes_levels(training):
+    """A naive walk through the levels, with the weights that were chosen."""
+    codes, y = training
+    prior = MarkovPrior(2).fit(codes, y)
+    rng = np.random.default_rng(1)
+    for row, label in zip(rng.integers(0, K, (20, S)), rng.choice(list("abc"), 20), strict=True):
+        for s in range(S):
+            chances = np.full(K, 1 / K)
+            same = [np.ones(500, bool), y == label]
+            same += [
+                (y == label) & (codes[:, s - n : s] == row[s - n : s]).all(axis=1)
+                for n in range(1, min(2, s) + 1)
+            ]
+            for keep, weight in zip(same, prior.weights_[s], strict=False):
+                counts = np.bincount(codes[keep, s], minlength=K)
+                chances = (counts + weight * chances) / (keep.sum() + weight)
+            found = prior.conditional_counts(row[None, :s], y=[label])[0]
+            assert found.dtype == np.int64
+            np.testing.assert_allclose(found / found.sum(), chances, atol=1e-5)
+
+
+def test_weights_are_the_likeliest(training):
+    """Leaving one code out, each weight is no worse than any other."""
+    codes, _ = training
+    counts = np.bincount(codes[:, 0], minlength=K)
+    chosen = MarginalPrior().fit(codes).weights_[0, 0]
+
+    def likelihood(weight):
+        return counts @ np.log((counts - 1 + weight / K) / (counts.sum() - 1 + weight))
+
+    assert likelihood(chosen) >= max(likelihood(2.0**i) for i in range(21)) - 1e-6
+
+
+def test_what_depends_on_nothing_is_not_learned_by_heart():
+    """Of uniform codes, a prior of many contexts needs hardly more than all options being alike."""
+    rng = np.random.default_rng(0)
+    codes, new = rng.integers(0, 16, (2, 2000, 4))
+    for prior in (MarginalPrior(), MarkovPrior(), MarkovPrior(2)):
+        assert prior.fit(codes).bits(new).mean() == pytest.approx(16, abs=0.05)
+
+
+def test_what_is_certain():
+    codes = np.repeat([[0, 1, 0], [1, 0, 1]], 500, axis=0)
+    prior = MarkovPrior().fit(codes)
+    np.testing.assert_allclose(prior.bits(codes), 1, atol=0.02)
+    labelled = MarkovPrior().fit(codes, codes[:, 0])
+    np.testing.assert_allclose(labelled.bits(codes, codes[:, 0]), 0, atol=0.02)
+    np.testing.assert_allclose(labelled.bits(codes), 1, atol=0.02)
+    np.testing.assert_array_equal(
+        labelled.sample(3, y=[0, 1, 0], temperature=0), codes[[0, 500, 0]]
+    )
+    # A class that goes with the prefix is drawn.
+    np.testing.assert_array_equal(labelled.sample(20, prefix=[1], random_state=0)[:, 1], 0)
+
+
+@pytest.mark.parametrize(
+    "y", [None, np.arange(3), np.array(["x", "y", "ä"]), np.array([True, False, True])]
+)
+def test_saved_and_pickled(y, tmp_path):
+    codes = np.array([[0, 1], [2, 3], [1, 1]], dtype=np.uint8)
+    prior = MarkovPrior(n_options=5).fit(codes, y)
+    prior.save(tmp_path / "prior.safetensors")
+    for same in (skvqdraw.load(tmp_path / "prior.safetensors"), pickle.loads(pickle.dumps(prior))):
+        assert same.get_params() == prior.get_params()
+        np.testing.assert_array_equal(same.bits(codes, y), prior.bits(codes, y))
+        np.testing.assert_array_equal(
+            same.sample(9, random_state=0), prior.sample(9, random_state=0)
+        )
+        if y is not None:
+            np.testing.assert_array_equal(same.classes_, prior.classes_)
+
+
+@pytest.mark.parametrize("make", [make_estimator, lambda: ClusterBoosting(4, 8, random_state=0)])
+def test_estimators_sample_by_a_prior(make, X):
+    estimator = make().fit(X)
+    codes = estimator.encode(X)
+    n_options = estimator.code_usage_.shape[1]
+    prior = MarkovPrior(n_options=n_options).fit(codes, codes[:, 0] % 4)
+    rows = estimator.sample(50, prior=prior, y=3, temperature=0.7, random_state=0)
+    drawn = prior.sample(50, y=3, temperature=0.7, random_state=0)
+    np.testing.assert_array_equal(rows, estimator.decode(drawn))
+    begun = estimator.sample_codes(len(X), prefix=codes[:, :2], random_state=0)
+    np.testing.assert_array_equal(begun[:, :2], codes[:, :2])
+    with pytest.raises(ValueError, match="y needs a prior that was fitted with labels"):
+        estimator.sample(3, y=1)
+    other = MarginalPrior(n_options=n_options + 1).fit(codes)
+    with pytest.raises(ValueError, match=f"it was fitted on .* of {n_options + 1}"):
+        estimator.sample(3, prior=other)
+    for wrong in ("markov", MarkovPrior()):
+        with pytest.raises(TypeError, match="prior must be a fitted prior"):
+            estimator.sample(3, prior=wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.fit([[0.5]]), "integers"),
+        (lambda p: p.fit(np.empty((0, 3), int)), "at least one row and one stage"),
+        (lambda p: p.fit([[0, 9]]), r"integers in \[0, 4\)"),
+        (lambda p: p.fit([[0, 1]], [1, 2]), "inconsistent numbers of samples"),
+        (lambda p: p.fit([[0], [1]], [0.5, 0.25]), "Unknown label type"),
+        (lambda p: p.set_params(order=-1).fit([[0]]), "'order' parameter of MarkovPrior"),
+        (lambda p: p.set_params(order=8, n_options=64).fit([[0]]), r"n_options\*\*\(order \+ 1\)"),
+        (
+            lambda p: p.set_params(n_options=2**20).fit([[0]]),
+            "'n_options' parameter of MarkovPrior",
+        ),
+        (lambda p: p.set_params(n_options=None).fit([[2**40]]), "integers below 65536"),
+        (lambda p: p.bits([[0, 4]]), r"integers in \[0, 4\)"),
+        (lambda p: p.bits([[0, 1, 2]]), "2"),
+        (
+            lambda p: p.bits([[0, 1]], ["z"]),
+            "must hold labels that this MarkovPrior was fitted with",
+        ),
+        (lambda p: p.bits([[0, 1]], ["a", "b"]), "inconsistent numbers of samples"),
+        (lambda p: p.sample(2, y=["a"]), "y must be one label or have n_samples=2 of them"),
+        (lambda p: p.sample(2, y="z"), "must hold labels"),
+        (lambda p: p.sample(2, prefix=[[0]]), "a row for each of n_samples=2"),
+        (lambda p: p.sample(2, prefix=[7]), r"integers in \[0, 4\)"),
+        (lambda p: p.sample(2, prefix=[1, 1, 1]), "2"),
+        (lambda p: p.sample(0), "n_samples == 0"),
+        (lambda p: p.sample(2, temperature=-1), "temperature == -1"),
+        (lambda p: p.conditional_counts([[0]]), "y must be given"),
+        (lambda p: p.conditional_counts([[0, 1]], y=["a"]), "1"),
+    ],
+)
+def test_bad_input_changes_nothing(call, message):
+    prior = MarkovPrior(n_options=4).fit([[0, 1], [2, 3], [1, 1]], ["a", "b", "b"])
+    before = prior.bits([[0, 1], [3, 3]])
+    with pytest.raises(ValueError, match=message):
+        call(prior)
+    np.testing.assert_array_equal(prior.bits([[0, 1], [3, 3]]), before)
+    with pytest.raises(ValueError, match="y needs a prior that was fitted with labels"):
+        MarginalPrior().fit([[0]]).bits([[0]], [1])
+
+
+# What samples are worth
+
+
+def test_bits_of_stages(training):
+    codes, y = training
+    prior = MarkovPrior().fit(codes[:400], y[:400])
+    for labels in (None, y[400:]):
+        bits = prior_bits(prior, codes[400:], labels)
+        assert bits.shape == (S,)
+        assert bits.sum() == pytest.approx(prior.bits(codes[400:], labels).mean())
+    for wrong in (MarkovPrior, "prior", LogisticRegression()):
+        with pytest.raises(TypeError, match="prior must be a fitted prior with stage_scores"):
+            prior_bits(wrong, codes)
+
+
+def test_two_samples():
+    """Two normal distributions: the best classifier is right as often as their distance says."""
+    A = np.random.default_rng(0).normal(size=(600, 2))
+    B = np.random.default_rng(1).normal(size=(1800, 2))
+    assert two_sample_score(A, B, random_state=0) == pytest.approx(0.5, abs=0.03)
+    best = norm.cdf(0.5)
+    assert (
+        two_sample_score(A, B + np.array([1, 0]), classifier=GaussianNB(), random_state=0)
+        < best + 0.03
+    )
+    balanced = two_sample_score(
+        A, B[:600] + np.array([1, 0]), classifier=GaussianNB(), random_state=0
+    )
+    assert balanced == pytest.approx(best, abs=0.03)
+    # A circle around the other set: no line tells them apart, a radial basis function does.
+    far = 4 * A / np.linalg.norm(A, axis=1, keepdims=True)
+    assert two_sample_score(A, far, random_state=0) > 0.95
+    assert two_sample_score(A, far, classifier=LogisticRegression(), random_state=0) < 0.6
+    with pytest.raises(ValueError, match="A and B must have as many features; got 2 and 1"):
+        two_sample_score(A, B[:, :1])
+    with pytest.raises(ValueError, match="at least cv=5 rows; got 3 and 1800"):
+        two_sample_score(A[:3], B)
+
+
+def test_accuracy_of_who_saw_samples_only(X):
+    digits = load_digits_images()
+    y = digits.target[:200]
+    real = classification_accuracy_score(X, y, digits.data[200:], digits.target[200:])
+    expected = LogisticRegression(max_iter=1000).fit(X, y)
+    assert real == expected.score(digits.data[200:], digits.target[200:])
+    classifier, noise = GaussianNB(), np.random.default_rng(0).random(X.shape)
+    blind = classification_accuracy_score(noise, y, X, y, classifier=classifier)
+    assert blind < 0.3 < real
+    assert not hasattr(classifier, "classes_")
