@@ -31,7 +31,7 @@ from skvqdraw.refiners import SectionRefiner
 # section: each stage chooses the next few characters.
 LENGTH = 32
 packages = ["numpy", "scipy", "sklearn", "sympy", "networkx"]
-docstrings = load_docstrings(packages, sequence_length=LENGTH, max_windows=600)
+docstrings = load_docstrings(packages, sequence_length=LENGTH, max_windows=400)
 texts, texts_test = train_test_split(docstrings.data, test_size=0.5, random_state=0)
 vq = VQDRAW(
     n_stages=10,
@@ -39,7 +39,7 @@ vq = VQDRAW(
     loss=Categorical(),
     refiner=SectionRefiner(LENGTH, hidden_size=64),
     gradient_decay=1.0,
-    max_steps=60,
+    max_steps=40,
     learning_rate=2e-2,
     random_state=0,
 )
