@@ -148,6 +148,35 @@ def test_saved_and_pickled(y, tmp_path):
             np.testing.assert_array_equal(same.classes_, prior.classes_)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("classes_", None, "classes_ must be 2 labels; there are none"),
+        ("classes_", np.array(["a"]), "classes_ must be 2 labels of one kind"),
+        ("classes_", np.array([1, "a"], dtype=object), "classes_ must be 2 labels of one kind"),
+        ("classes_", np.array(["b", "a"]), "classes_ must be in order"),
+        ("classes_", np.array([0, 2**63], dtype=object), "classes_ must be integers of 64 bits"),
+        ("class_counts_", np.array([0, 1]), "class_counts_ must be from 1"),
+        ("order_", 2, "counts_ and weights_ must be those of order_=2"),
+        ("weights_", np.ones((2, 1), int), "counts_ and weights_ must be those of order_=1"),
+        ("counts_", np.full((2, 2, 4, 4), 2**38), "counts_ must be of 274877906944 codes or fewer"),
+        ("counts_", np.full((2, 2, 4, 4), -1), "counts_ must be from 0"),
+    ],
+)
+def test_what_does_not_go_together_is_no_file(name, value, message, tmp_path):
+    """What a file says is checked the same when it is written and when it is read."""
+    prior = MarkovPrior(n_options=4).fit([[0, 1], [2, 3]], ["a", "b"])
+    setattr(prior, name, value)
+    with pytest.raises(ValueError, match=message):
+        prior.save(tmp_path / "prior")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_low_temperature_is_that_of_the_likeliest():
+    prior = MarginalPrior().fit([[0], [1], [1], [1]] * 100)
+    np.testing.assert_array_equal(prior.sample(50, temperature=1e-320, random_state=0), 1)
+
+
 @pytest.mark.parametrize("make", [make_estimator, lambda: ClusterBoosting(4, 8, random_state=0)])
 def test_estimators_sample_by_a_prior(make, X):
     estimator = make().fit(X)
@@ -198,6 +227,9 @@ def test_estimators_sample_by_a_prior(make, X):
         (lambda p: p.sample(2, prefix=[1, 1, 1]), "2"),
         (lambda p: p.sample(0), "n_samples == 0"),
         (lambda p: p.sample(2, temperature=-1), "temperature == -1"),
+        (lambda p: p.sample(2, temperature=np.nan), "temperature must be a finite number"),
+        (lambda p: p.bits([[0, 1]], [None]), "must hold labels .* got None"),
+        (lambda p: p.bits([[0, 1]], [1]), "must hold labels .* got 1"),
         (lambda p: p.conditional_counts([[0]]), "y must be given"),
         (lambda p: p.conditional_counts([[0, 1]], y=["a"]), "1"),
     ],

@@ -6,7 +6,7 @@ Axes: N codes, S stages, K options, C classes.
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 from sklearn.utils import check_random_state, check_scalar, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -47,7 +47,8 @@ class Prior(Storable):
         found_NS = np.empty((N, S))
         for s in range(S):
             chances_NK = self._log_chances(codes_NS[:, :s], labels_N)
-            found_NS[:, s] = np.take_along_axis(chances_NK, _column(codes_NS, s), 1)[:, 0]
+            options_N1 = codes_NS[:, s, None].astype(np.intp)
+            found_NS[:, s] = np.take_along_axis(chances_NK, options_N1, 1)[:, 0]
         return found_NS
 
     def _learn_classes(self, codes, y):
@@ -105,6 +106,11 @@ class Prior(Storable):
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_scalar(temperature, "temperature", Real, min_val=0)
+        if not np.isfinite(temperature):
+            raise ValueError(
+                f"temperature must be a finite number; got {temperature}. Leave the prior out for "
+                "codes that are all as likely."
+            )
         rng = check_random_state(random_state)
         n_stages, n_options = self.n_stages_, self.n_options_
         prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
@@ -166,15 +172,15 @@ class Prior(Storable):
 
     def _over_classes(self, codes_NS):
         """Return the stage scores where the class is not known."""
-        joint_NSC = np.stack(
-            [
-                self._stage_log_chances(codes_NS, np.full(len(codes_NS), label)).cumsum(axis=1)
-                for label in range(len(self.class_counts_))
-            ],
-            axis=2,
-        )
-        joint_NS = logsumexp(joint_NSC + self._class_log_chances(), axis=2)
+        joint_NCS = self._in_each_class(codes_NS).cumsum(axis=2)
+        joint_NS = logsumexp(joint_NCS + self._class_log_chances()[:, None], axis=1)
         return np.diff(joint_NS, axis=1, prepend=0)
+
+    def _in_each_class(self, codes_NS):
+        """Return the log probability (N, C, S) of each option given a class and those before it."""
+        N, C = len(codes_NS), len(self.class_counts_)
+        labels_M = np.tile(np.arange(C), N)
+        return self._stage_log_chances(codes_NS.repeat(C, axis=0), labels_M).reshape(N, C, -1)
 
     def score(self, codes, y=None):
         """Return the mean log likelihood of codes: higher is better.
@@ -226,11 +232,7 @@ class Prior(Storable):
             )
         if y is not None or self.classes_ is None:
             return self._labels_of(y, n_samples)
-        posterior_NC = np.tile(self._class_log_chances(), (n_samples, 1))
-        if prefix_NT.shape[1]:
-            for label in range(len(self.class_counts_)):
-                labels_N = np.full(n_samples, label)
-                posterior_NC[:, label] += self._stage_log_chances(prefix_NT, labels_N).sum(axis=1)
+        posterior_NC = self._class_log_chances() + self._in_each_class(prefix_NT).sum(axis=2)
         return drawn(posterior_NC, 1.0, rng)
 
     def _labels_of(self, y, n_samples):
@@ -243,25 +245,22 @@ class Prior(Storable):
                 f"y needs a prior that was fitted with labels; this {name} was fitted without. "
                 "Fit it with fit(codes, y), or leave y out."
             )
-        y = column_or_1d(y)
-        places_N = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        unknown = self.classes_[places_N] != y
-        if np.any(unknown):
+        known, y = self.classes_.tolist(), column_or_1d(y).tolist()
+        places = {label: place for place, label in enumerate(known)}
+        if unknown := [label for label in y if label not in places]:
             raise ValueError(
-                f"y must hold labels that this {name} was fitted with, {self.classes_.tolist()}; "
-                f"got {y[np.argmax(unknown)]!r}. Leave such rows out, or fit with them."
+                f"y must hold labels that this {name} was fitted with, {known}; got "
+                f"{unknown[0]!r}. Leave such rows out, or fit with them."
             )
-        return places_N
+        return np.array([places[label] for label in y], dtype=np.intp)
 
 
 def drawn(log_NK, temperature, rng):
     """Draw an index from each row of log probabilities, which need not be normalised."""
     if temperature == 0:
         return log_NK.argmax(axis=1)
-    sums_NK = np.exp(log_softmax(log_NK / temperature, axis=1)).cumsum(axis=1)
+    with np.errstate(over="ignore"):  # what is far below the likeliest has no chance
+        below_NK = (log_NK - log_NK.max(axis=1, keepdims=True)) / temperature
+    sums_NK = np.exp(below_NK).cumsum(axis=1)
     draws_N1 = rng.uniform(size=(len(log_NK), 1)) * sums_NK[:, -1:]
     return (sums_NK[:, :-1] <= draws_N1).sum(axis=1)
-
-
-def _column(codes_NS, s):
-    return codes_NS[:, s, None].astype(np.intp)

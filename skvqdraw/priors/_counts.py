@@ -20,9 +20,23 @@ from ._base import Prior
 _TOTAL = 2**24
 # Weights of the level below that are tried, in training codes.
 _WEIGHTS = 2 ** np.arange(21)
+# Training codes at most: so many times _TOTAL is an integer of 64 bits.
+_MOST_CODES = 2**38
 # Counts that are held at most: 512 MiB.
 _MOST_COUNTS = 2**26
 _HIGHEST_ORDER = 8
+
+
+class _Counts(Array):
+    """Counts of which no sum is too large."""
+
+    def _check_numbers(self, name, reading, arrays):
+        super()._check_numbers(name, reading, arrays)
+        n_codes = arrays[name].sum(axis=(1, 2, 3), dtype=np.float64).max()
+        if n_codes > _MOST_CODES:
+            raise FormatError(
+                f"{name} must be of {_MOST_CODES} codes or fewer; it is of {n_codes:g}"
+            )
 
 
 class _CountPrior(Prior):
@@ -34,8 +48,8 @@ class _CountPrior(Prior):
     """
 
     _learned: dict = {
-        "counts_": Array(
-            "SCXK", "int64", within=(0, 2**53), sizes={"S": (1, 2**16), "K": (1, 2**16)}
+        "counts_": _Counts(
+            "SCXK", "int64", within=(0, _MOST_CODES), sizes={"S": (1, 2**16), "K": (1, 2**16)}
         ),
         "weights_": Array("SL", "int64", within=(1, int(_WEIGHTS[-1]))),
         "order_": Number(Interval(Integral, 0, _HIGHEST_ORDER, closed="both")),
@@ -80,8 +94,7 @@ class _CountPrior(Prior):
             if S * C * X * K > _MOST_COUNTS:
                 raise ValueError(
                     f"{self} needs n_stages * n_classes * n_options**(order + 1) = {S * C * X * K} "
-                    f"counts; at most {_MOST_COUNTS} are allowed. Set a lower order, or take "
-                    "AutoregressivePrior."
+                    f"counts; at most {_MOST_COUNTS} are allowed. Set a lower order."
                 )
             self.counts_ = np.empty((S, C, X, K), dtype=np.int64)
             for s in range(S):
