@@ -20,6 +20,7 @@ from ._codes import (
     room_for_codes,
     soft_assignments,
 )
+from ._guided import Drawing, PrefixWalk, check_guide, slices
 from ._rows import TILE_ROWS, pieces, take_rows
 from ._sklearn import (
     Interval,
@@ -172,6 +173,13 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
                 X = np.empty((len(rows), self._code_shape[1], *rows.shape[1:]), rows.dtype)
             X[:, option] = rows
         return X
+
+    def _draw(self, drawing, codes):
+        """Write the codes of samples that are drawn by a guide into an array (n_samples, S)."""
+        n_values = self._code_shape[1] * self.n_features_in_ * drawing.guide.beam_size
+        for some in slices(len(codes), n_values):
+            samples = np.arange(some.start, some.stop)
+            codes[some] = drawing.codes(PrefixWalk(self, len(samples), codes.dtype), samples)
 
     def _decoder(self):
         """Return what decoding depends on: specifications, and arrays; those that were learned."""
@@ -499,9 +507,17 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         return float(self.score_samples(X).mean())
 
     def sample_codes(
-        self, n_samples=1, *, prior=None, y=None, prefix=None, temperature=1.0, random_state=None
+        self,
+        n_samples=1,
+        *,
+        prior=None,
+        y=None,
+        prefix=None,
+        temperature=1.0,
+        guide=None,
+        random_state=None,
     ):
-        """Draw codes: at random, or from a distribution that was fitted to some.
+        """Draw codes: at random, from a distribution that was fitted to some, or by a guide.
 
         Parameters
         ----------
@@ -517,6 +533,9 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         temperature : float, default=1.0
             Divides the log probabilities of the prior: below 1 samples are likelier and less
             diverse. 0.5 to 1 are useful.
+        guide : Guide or None, default=None
+            What samples are to be, see :mod:`skvqdraw.guides`: it scores the candidates of each
+            stage. With a prior, options are drawn by what both say of them.
         random_state : int, RandomState instance or None, default=None
             The seed belongs to the call: the same int gives the same codes.
 
@@ -528,23 +547,32 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         Raises
         ------
         ValueError
-            If the prior is of other codes, if `prefix` does not fit, or if there are labels and no
-            prior that knows them.
+            If the prior is of other codes, if `prefix` does not fit, if there are labels and no
+            prior that knows them, or if the guide does not fit or scores candidates by NaN.
         """
         check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
         n_stages, n_options = self._code_shape
         if prior is not None:
             self._check_prior(prior)
-            how = {"y": y, "prefix": prefix, "temperature": temperature}
-            return prior.sample(n_samples, **how, random_state=random_state)
-        if y is not None:
+        elif y is not None:
             raise ValueError(
                 "y needs a prior that was fitted with labels. Pass one, such as "
                 "skvqdraw.priors.MarkovPrior().fit(codes, labels), or leave y out."
             )
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
+        if guide is None and prior is not None:
+            how = {"y": y, "prefix": prefix, "temperature": temperature}
+            return prior.sample(n_samples, **how, random_state=random_state)
         prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
+        if guide is not None:
+            rng = check_random_state(random_state)
+            log_chances = prior and prior._guiding(prefix_NT, y, temperature, rng)
+            guide = check_guide(guide, n_samples, self.n_features_in_)
+            seed = rng.randint(np.iinfo(np.int32).max)
+            codes = np.empty((n_samples, n_stages), dtype=codes_dtype(n_options))
+            self._draw(Drawing(guide, prefix_NT, n_stages, seed, log_chances), codes)
+            return codes
         codes = check_random_state(random_state).randint(n_options, size=(n_samples, n_stages))
         codes[:, : prefix_NT.shape[1]] = prefix_NT
         return codes.astype(codes_dtype(n_options))
@@ -567,7 +595,15 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             )
 
     def sample(
-        self, n_samples=1, *, prior=None, y=None, prefix=None, temperature=1.0, random_state=None
+        self,
+        n_samples=1,
+        *,
+        prior=None,
+        y=None,
+        prefix=None,
+        temperature=1.0,
+        guide=None,
+        random_state=None,
     ):
         """Generate rows by decoding codes that are drawn.
 
@@ -584,6 +620,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             What all codes, or each, begin with.
         temperature : float, default=1.0
             Divides the log probabilities of the prior, see `sample_codes`.
+        guide : Guide or None, default=None
+            What samples are to be, see :mod:`skvqdraw.guides`.
         random_state : int, RandomState instance or None, default=None
             The seed belongs to the call: the same int gives the same rows.
 
@@ -592,7 +630,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         X : ndarray of shape (n_samples, n_features)
             In the units of the training data.
         """
-        how = {"y": y, "prefix": prefix, "temperature": temperature}
+        how = {"y": y, "prefix": prefix, "temperature": temperature, "guide": guide}
         return self._decode(
             self.sample_codes(n_samples, prior=prior, **how, random_state=random_state)
         )

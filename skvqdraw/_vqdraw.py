@@ -372,7 +372,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         network = self._network_on_device()
         bf16 = self.precision == "bf16"
         preparation = self._preparation(network)
-        return Coding(network, preparation, n_jobs=self.n_jobs, bf16=bf16, **options)
+        return Coding(network, preparation, **{"n_jobs": self.n_jobs, "bf16": bf16, **options})
 
     def _beams(self):
         validate_params(self, "beam_size", "round_beam_size")
@@ -420,6 +420,13 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         X = np.empty(shape, dtype=self.mean_.dtype)
         self._coding().propose(codes, X)
         return X
+
+    def _draw(self, drawing, codes):
+        # A guide that is a black box may not take calls of several threads.
+        n_jobs = {} if drawing.guide.linear is not None else {"n_jobs": 1}
+        coding = self._coding(beam_size=drawing.guide.beam_size, **n_jobs)
+        for tile, codes_NS in coding.drawn(drawing, len(codes), self._code_shape[1]):
+            codes[tile] = codes_NS.numpy()
 
     def _decoder(self):
         network = {f"network.{n}": a for n, a in network_arrays(self.network_).items()}

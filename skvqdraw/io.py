@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from . import _cluster_boosting, _vqdraw  # noqa: F401  what files may name
 from .files import model
 from .files.json import KNOWN
-from .priors import MarginalPrior, MarkovPrior  # noqa: F401  these, too
+from .priors import AutoregressivePrior, MarginalPrior, MarkovPrior  # noqa: F401  these, too
 
 __all__ = ["SKOPS_TRUSTED", "load"]
 

@@ -28,7 +28,7 @@ from skvqdraw.losses import Categorical, Gaussian
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.arrays import _Counted
 from skvqdraw.nn.paper import ARCHITECTURES
-from skvqdraw.priors import MarginalPrior, MarkovPrior
+from skvqdraw.priors import AutoregressivePrior, MarginalPrior, MarkovPrior
 from skvqdraw.refiners import (
     ConvRefiner,
     MLPRefiner,
@@ -157,6 +157,7 @@ def test_types_for_skops_to_trust_are_those_that_it_asks_for(X):
         skvqdraw.ClusterBoosting(2, 4, loss="log_loss").fit(X),
         MarginalPrior().fit([[0, 1]], ["a"]),
         MarkovPrior().fit([[0, 1]]),
+        AutoregressivePrior(max_steps=1, early_stopping=False).fit([[0, 1]]),
     ]
     asked_for = set()
     for model in models:

@@ -18,14 +18,14 @@ LAYERS = [
     ({"sklearn"}, "_sklearn files/__init__ files/atomic files/lock files/container files/json"),
     (set(), "files/learned files/model boosting/__init__ boosting/beam"),
     ({"threadpoolctl", "tqdm"}, "boosting/kmeans boosting/fit"),
-    (set(), "_base losses _cluster_boosting priors/_base priors/_counts"),
+    (set(), "guides _guided _base losses _cluster_boosting priors/_base priors/_counts"),
     (
         {"joblib", "torch"},
         "_device _threads nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/networks",
     ),
     (
         set(),
-        "nn/paper nn/arrays nn/preparation nn/coding nn/objective nn/start nn/work nn/sections refiners",
+        "nn/paper nn/arrays nn/preparation nn/guiding nn/coding nn/objective nn/start nn/work nn/sections refiners",
     ),
     (
         set(),
@@ -33,7 +33,7 @@ LAYERS = [
     ),
     (set(), "training/task training/early_stopping training/progress training/batches"),
     (set(), "training/loop training/identity training/checkpoint training/fit training/estimator"),
-    (set(), "priors/__init__ base _vqdraw io"),
+    (set(), "priors/_autoregressive priors/__init__ base _vqdraw io"),
     (
         {"matplotlib"},
         "metrics preprocessing presets pretrained datasets/_images datasets/_text datasets/__init__",

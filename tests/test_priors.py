@@ -15,11 +15,12 @@ import skvqdraw
 from skvqdraw import ClusterBoosting
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.metrics import classification_accuracy_score, prior_bits, two_sample_score
-from skvqdraw.priors import MarginalPrior, MarkovPrior
+from skvqdraw.priors import AutoregressivePrior, MarginalPrior, MarkovPrior
 
 S, K = 3, 4
 ALL = np.array(list(itertools.product(range(K), repeat=S)))
-PRIORS = [MarginalPrior(), MarkovPrior(), MarkovPrior(2), MarkovPrior(3)]
+NETWORK = AutoregressivePrior(hidden_size=16, max_steps=100, batch_size=64, random_state=0)
+PRIORS = [MarginalPrior(), MarkovPrior(), NETWORK, MarkovPrior(2), MarkovPrior(3)]
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +59,9 @@ def test_samples_are_as_frequent_as_they_are_likely(prior, given, training):
     places = drawn.astype(int) @ K ** np.arange(S)[::-1]
     labels = np.full(len(ALL), given["y"]) if "y" in given else None
     if "temperature" in given:  # of each option given those before it
-        expected = np.ones(len(ALL))
-        for s in range(S):
-            chances = prior.conditional_counts(ALL[:, :s]) ** 2.0
-            chances /= chances.sum(axis=1, keepdims=True)
-            expected *= chances[np.arange(len(ALL)), ALL[:, s]]
+        cubes = np.exp(2 * prior.stage_scores(ALL)).reshape(K, K, K, S)
+        chances = [cubes[..., s] / cubes[..., s].sum(axis=s, keepdims=True) for s in range(S)]
+        expected = np.prod(chances, axis=0).ravel()
     else:
         expected = np.exp(prior.score_samples(ALL, labels))
         expected *= (ALL[:, 0] == given["prefix"][0]) if "prefix" in given else 1
@@ -131,12 +130,59 @@ def test_what_is_certain():
     np.testing.assert_array_equal(labelled.sample(20, prefix=[1], random_state=0)[:, 1], 0)
 
 
+def test_a_network_sees_what_came_before_and_no_more(training):
+    """Scores of a stage are chances after the prefix; training finds what follows what."""
+    codes, y = training
+    prior = clone(NETWORK).set_params(max_steps=300).fit(codes, y)
+    scores, labels_N = prior.stage_scores(ALL, np.full(len(ALL), "b")), np.ones(len(ALL), int)
+    for s in range(S):
+        chances = prior._log_chances(ALL[:, :s], labels_N)
+        np.testing.assert_allclose(np.exp(chances).sum(axis=1), 1)
+        np.testing.assert_allclose(chances[range(len(ALL)), ALL[:, s]], scores[:, s], rtol=1e-5)
+    assert prior.bits(codes, y).mean() < MarginalPrior().fit(codes, y).bits(codes, y).mean() - 0.5
+    assert prior.loss_curve_[-1]["loss"] < 1.2 * prior.loss_curve_[-1]["validation_error"]
+
+
+def test_a_network_goes_on(training, tmp_path):
+    """From a checkpoint as if nothing had been; with more codes; whatever is set meanwhile."""
+    codes, y = training
+    whole = clone(NETWORK).fit(codes, y)
+    path = tmp_path / "fit"
+    begun = clone(NETWORK).set_params(checkpoint=path, checkpoint_every=0)
+    train = begun._task
+
+    def interrupted(resume):
+        task = train(resume)
+        task.after_step = lambda sums, seen=[]: seen.append(0) or len(seen) < 50 or interrupt()
+        return task
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    begun._task = interrupted
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        begun.fit(codes, y)
+    assert begun.n_steps_ < 100
+    resumed = clone(NETWORK).set_params(checkpoint=path).fit(codes, y)
+    np.testing.assert_array_equal(resumed.bits(ALL), whole.bits(ALL))
+
+    more = clone(NETWORK).fit(codes[:, :2], y).partial_fit(codes[:9, :2], y[:9])
+    assert more.n_steps_ == whole.n_steps_ + 1
+    before = more.set_params(hidden_size=3, n_blocks=0).bits(codes[:, :2])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(more)).bits(codes[:, :2]), before)
+    for wrong, message in ((None, "y must be given while"), (y[:8], "inconsistent|labels")):
+        with pytest.raises(ValueError, match=message):
+            more.partial_fit(codes[:9, :2], wrong)
+    np.testing.assert_array_equal(more.bits(codes[:, :2]), before)
+
+
 @pytest.mark.parametrize(
     "y", [None, np.arange(3), np.array(["x", "y", "ä"]), np.array([True, False, True])]
 )
-def test_saved_and_pickled(y, tmp_path):
+@pytest.mark.parametrize("prior", [MarkovPrior(), NETWORK], ids=["counts", "network"])
+def test_saved_and_pickled(prior, y, tmp_path):
     codes = np.array([[0, 1], [2, 3], [1, 1]], dtype=np.uint8)
-    prior = MarkovPrior(n_options=5).fit(codes, y)
+    prior = clone(prior).set_params(n_options=5).fit(codes, y)
     prior.save(tmp_path / "prior.safetensors")
     for same in (skvqdraw.load(tmp_path / "prior.safetensors"), pickle.loads(pickle.dumps(prior))):
         assert same.get_params() == prior.get_params()

@@ -16,6 +16,7 @@ from .._device import exact, is_out_of_memory
 from .._rows import TILE_ROWS, take_rows
 from .._threads import count_threads, in_order
 from .._warn import warn
+from .guiding import Measurement, RoundWalk
 from .rounds import losses_heard
 
 # Rows of more parameters than this have tiles of half as many: each thread has one in memory, and
@@ -104,6 +105,21 @@ class Coding:
 
         for _ in self._in_tiles(propose, *codes.shape):
             pass
+
+    def drawn(self, drawing, n_samples, n_options):
+        """Yield (slice, codes_NS) of samples that are drawn by a guide."""
+        self.fewer_rows = []  # a guide is asked once, and sees no rows that fill tiles up
+        guide, measurement = drawing.guide, None
+        if guide.linear is not None and self.preparation.objective.quadratic:
+            measurement = Measurement(guide, self.preparation, self.device)
+
+        def draw(coder, tile):
+            samples = np.arange(tile.start, tile.stop)
+            walk = RoundWalk(coder, self.preparation, n_options, len(samples), measurement)
+            return (torch.from_numpy(drawing.codes(walk, samples).astype(np.int64)),)
+
+        for tile, (codes_NS,) in self._in_tiles(draw, n_samples, drawing.n_stages):
+            yield tile, codes_NS
 
     def _targets(self, coder, X):
         """Return a tile of rows as the network wants them."""

@@ -90,6 +90,21 @@ class Round:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement take.")
 
+    def measured(self, measure):
+        """Return the round of linear measurements of its candidates.
+
+        Parameters
+        ----------
+        measure : callable
+            Returns the measurements (..., n_measurements) of a tensor (..., n_features); linear.
+
+        Returns
+        -------
+        measured : Round or None
+            None where candidates have to be written out.
+        """
+        return
+
     @torch.no_grad()
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
         """Return the best codes of the next stages that a beam search finds.
@@ -278,6 +293,9 @@ class DenseRound(Round):
     def take(self, rows):
         return DenseRound(self._options_NKD[rows])
 
+    def measured(self, measure):
+        return DenseRound(measure(self._options_NKD))
+
     def materialise(self):
         """Return the candidates of the stage.
 
@@ -444,6 +462,12 @@ class FactoredRound(Round):
         taken._mixed_NR = None if self._mixed_NR is None else self._mixed_NR[rows]
         return taken
 
+    def measured(self, measure):
+        basis_NQR = measure(self._basis_NDR.transpose(1, 2)).transpose(1, 2)
+        measured = FactoredRound(measure(self._x_ND), basis_NQR, self._mixing_TKR)
+        measured._mixed_NR = self._mixed_NR
+        return measured
+
     def reconstruction(self):
         """Return the rows after the choices made so far.
 
@@ -588,6 +612,12 @@ class TableRound(Round):
 
     def take(self, rows):
         return self.of_rows(len(rows))
+
+    def measured(self, measure):
+        basis_KQR = self._basis_KDR
+        if basis_KQR is not None:
+            basis_KQR = measure(basis_KQR.transpose(1, 2)).transpose(1, 2)
+        return TableRound(self.n_rows, measure(self._table_KD), basis_KQR, self._mixing_TKR)
 
     def of_rows(self, n_rows):
         """Return the same of so many rows."""

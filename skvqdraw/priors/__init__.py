@@ -5,6 +5,7 @@ estimator of this library, a quantizer of another one. Labels make it one of cod
 No code has zero probability.
 """
 
+from ._autoregressive import AutoregressivePrior
 from ._counts import MarginalPrior, MarkovPrior
 
-__all__ = ["MarginalPrior", "MarkovPrior"]
+__all__ = ["AutoregressivePrior", "MarginalPrior", "MarkovPrior"]

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .._base import Storable
 from .._codes import check_codes, check_prefix, codes_dtype
+from .._rows import pieces
 from .._sklearn import Interval
 from ..files.learned import Array, Labels
 
@@ -22,8 +23,8 @@ _MOST_OPTIONS = 2**16
 class Prior(Storable):
     """Base class of distributions over codes.
 
-    A subclass implements `fit`, which starts with `_learn_classes`, and `_log_chances`, and tells
-    `n_stages_` and `n_options_`.
+    A subclass implements `fit`, which starts with `check_training_codes` and `_learn_classes`, and
+    `_log_chances`, and tells `n_stages_` and `n_options_`.
     """
 
     _parameter_constraints: dict = {
@@ -52,19 +53,7 @@ class Prior(Storable):
         return found_NS
 
     def _learn_classes(self, codes, y):
-        """Return valid training codes, the places of their labels, and the number of options."""
-        codes = check_codes(codes, self.n_options)
-        if not codes.size:
-            raise ValueError(
-                f"codes must have at least one row and one stage; got shape {codes.shape}. Give "
-                "what encode returns of some rows."
-            )
-        n_options = self.n_options or int(codes.max()) + 1
-        if n_options > _MOST_OPTIONS:
-            raise ValueError(
-                f"codes must be integers below {_MOST_OPTIONS}; got {n_options - 1}. Number the "
-                "options of each stage from 0."
-            )
+        """Return the places of the labels of training codes."""
         labels_N = np.zeros(len(codes), dtype=np.intp)
         self.classes_ = None
         if y is not None:
@@ -73,7 +62,7 @@ class Prior(Storable):
             check_classification_targets(y)
             self.classes_, labels_N = np.unique(y, return_inverse=True)
         self.class_counts_ = np.bincount(labels_N).astype(np.int64)
-        return codes, labels_N, int(n_options)
+        return labels_N
 
     def sample(self, n_samples=1, *, y=None, prefix=None, temperature=1.0, random_state=None):
         """Draw codes.
@@ -105,12 +94,7 @@ class Prior(Storable):
         """
         check_is_fitted(self)
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(temperature, "temperature", Real, min_val=0)
-        if not np.isfinite(temperature):
-            raise ValueError(
-                f"temperature must be a finite number; got {temperature}. Leave the prior out for "
-                "codes that are all as likely."
-            )
+        _check_temperature(temperature)
         rng = check_random_state(random_state)
         n_stages, n_options = self.n_stages_, self.n_options_
         prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
@@ -119,9 +103,28 @@ class Prior(Storable):
         codes_NS = np.empty((n_samples, n_stages), dtype=codes_dtype(n_options))
         codes_NS[:, :T] = prefix_NT
         for s in range(T, n_stages):
-            chances_NK = self._log_chances(codes_NS[:, :s], labels_N)
-            codes_NS[:, s] = drawn(chances_NK, temperature, rng)
+            for some in self._pieces(n_samples):
+                chances_NK = self._log_chances(codes_NS[some, :s], labels_N[some])
+                codes_NS[some, s] = drawn(chances_NK, temperature, rng)
         return codes_NS
+
+    def _guiding(self, prefix_NT, y, temperature, rng):
+        """Return a function of prefixes and their samples' numbers: log chances, over temperature.
+
+        Classes are those given, or drawn.
+        """
+        _check_temperature(temperature)
+        if temperature == 0:
+            raise ValueError(
+                "temperature must be above 0 with a guide: at 0 there is but one option to guide. "
+                "Lower the guide's temperature instead."
+            )
+        labels_N = self._drawn_labels(y, prefix_NT, rng)
+
+        def log_chances(prefix_MT, samples_M):
+            return self._log_chances(prefix_MT, labels_N[samples_M]) / temperature
+
+        return log_chances
 
     def score_samples(self, codes, y=None):
         """Return the log likelihood of each code.
@@ -166,9 +169,19 @@ class Prior(Storable):
         codes = check_codes(codes, self.n_options_, n_stages=self.n_stages_)
         if y is not None:
             check_consistent_length(codes, y)
-        if y is None and self.classes_ is not None:
-            return self._over_classes(codes)
-        return self._stage_log_chances(codes, self._labels_of(y, len(codes)))
+        given = y is not None or self.classes_ is None
+        labels_N = self._labels_of(y, len(codes)) if given else None
+        scores_NS = np.empty(codes.shape)
+        for some in self._pieces(len(codes)):
+            if given:
+                scores_NS[some] = self._stage_log_chances(codes[some], labels_N[some])
+            else:
+                scores_NS[some] = self._over_classes(codes[some])
+        return scores_NS
+
+    def _pieces(self, n_rows):
+        """Return slices of rows of which the chances in all classes take little memory."""
+        return pieces(n_rows, self.n_options_ * len(self.class_counts_))
 
     def _over_classes(self, codes_NS):
         """Return the stage scores where the class is not known."""
@@ -232,8 +245,11 @@ class Prior(Storable):
             )
         if y is not None or self.classes_ is None:
             return self._labels_of(y, n_samples)
-        posterior_NC = self._class_log_chances() + self._in_each_class(prefix_NT).sum(axis=2)
-        return drawn(posterior_NC, 1.0, rng)
+        labels_N = np.empty(n_samples, dtype=np.intp)
+        for some in self._pieces(n_samples):
+            posterior_NC = self._in_each_class(prefix_NT[some]).sum(axis=2)
+            labels_N[some] = drawn(posterior_NC + self._class_log_chances(), 1.0, rng)
+        return labels_N
 
     def _labels_of(self, y, n_samples):
         """Return the places of labels in `classes_`, or say what is wrong with them."""
@@ -253,6 +269,32 @@ class Prior(Storable):
                 f"{unknown[0]!r}. Leave such rows out, or fit with them."
             )
         return np.array([places[label] for label in y], dtype=np.intp)
+
+
+def check_training_codes(codes, n_options):
+    """Return valid training codes and the number of options, or say what is wrong with them."""
+    codes = check_codes(codes, n_options)
+    if not codes.size:
+        raise ValueError(
+            f"codes must have at least one row and one stage; got shape {codes.shape}. Give what "
+            "encode returns of some rows."
+        )
+    n_options = n_options or int(codes.max()) + 1
+    if n_options > _MOST_OPTIONS:
+        raise ValueError(
+            f"codes must be integers below {_MOST_OPTIONS}; got {n_options - 1}. Number the "
+            "options of each stage from 0."
+        )
+    return codes, int(n_options)
+
+
+def _check_temperature(temperature):
+    check_scalar(temperature, "temperature", Real, min_val=0)
+    if not np.isfinite(temperature):
+        raise ValueError(
+            f"temperature must be a finite number; got {temperature}. Leave the prior out for "
+            "codes that are all as likely."
+        )
 
 
 def drawn(log_NK, temperature, rng):

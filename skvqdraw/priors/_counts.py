@@ -14,7 +14,7 @@ from .._sklearn import Interval, validate_params
 from ..exceptions import FormatError
 from ..files.json import known
 from ..files.learned import Array, Number
-from ._base import Prior
+from ._base import Prior, check_training_codes
 
 # The chances of all options of a stage, as integers, sum up to this, about.
 _TOTAL = 2**24
@@ -88,7 +88,8 @@ class _CountPrior(Prior):
         """
         validate_params(self)
         with unchanged_on_failure(self):
-            codes, labels_N, K = self._learn_classes(codes, y)
+            codes, K = check_training_codes(codes, self.n_options)
+            labels_N = self._learn_classes(codes, y)
             self.order_ = int(getattr(self, "order", 0))
             S, C, X = codes.shape[1], len(self.class_counts_), K**self.order_
             if S * C * X * K > _MOST_COUNTS:
