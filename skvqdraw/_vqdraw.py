@@ -422,8 +422,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         return X
 
     def _draw(self, drawing, codes):
-        # A guide that is a black box may not take calls of several threads.
-        n_jobs = {} if drawing.guide.linear is not None else {"n_jobs": 1}
+        n_jobs = {} if drawing.guide.parallel else {"n_jobs": 1}
         coding = self._coding(beam_size=drawing.guide.beam_size, **n_jobs)
         for tile, codes_NS in coding.drawn(drawing, len(codes), self._code_shape[1]):
             codes[tile] = codes_NS.numpy()

@@ -51,6 +51,8 @@ class Guide(BaseEstimator):
 
     linear = None
     """A sparse matrix, where scores are minus the mean squared errors of its products with rows."""
+    parallel = False
+    """Whether several threads may ask for scores at once."""
 
     def scores(self, candidates, stage, samples):
         """Say how much candidates are wanted.
@@ -108,6 +110,8 @@ class Guide(BaseEstimator):
 
 class _Target(Guide):
     """Rows whose products with a matrix are near a target."""
+
+    parallel = True
 
     def __init__(self, matrix, targets, guide):
         self.linear = matrix
@@ -329,6 +333,8 @@ class ClassGuide(Guide):
 
 class _Wish(Guide):
     """Rows of which a classifier says certain classes, named by their places."""
+
+    parallel = True
 
     def __init__(self, places, guide):
         self.places = places

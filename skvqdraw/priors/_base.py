@@ -247,8 +247,10 @@ class Prior(Storable):
             return self._labels_of(y, n_samples)
         labels_N = np.empty(n_samples, dtype=np.intp)
         for some in self._pieces(n_samples):
-            posterior_NC = self._in_each_class(prefix_NT[some]).sum(axis=2)
-            labels_N[some] = drawn(posterior_NC + self._class_log_chances(), 1.0, rng)
+            posterior_NC = np.tile(self._class_log_chances(), (len(prefix_NT[some]), 1))
+            if prefix_NT.shape[1]:
+                posterior_NC += self._in_each_class(prefix_NT[some]).sum(axis=2)
+            labels_N[some] = drawn(posterior_NC, 1.0, rng)
         return labels_N
 
     def _labels_of(self, y, n_samples):
