@@ -150,6 +150,32 @@ def text(result):
         yield "Packages told apart, of ten:\n\n" + table(told, ["accuracy"], "{:.1%}".format)
 
 
+def samples(result):
+    yield machine(result)
+    columns = ("bits", "bits_given_class", "fit_seconds", "samples_per_second")
+    yield "Bits of test codes, of 60:\n\n" + table(result.get("bits", {}), columns, figure)
+    told = table(
+        result.get("told_apart", {}), ("from_reconstructions", "from_real_rows"), "{:.3f}".format
+    )
+    yield f"Told apart by a support vector machine, 0.5 being guesses:\n\n{told}"
+    learned = {}
+    for name, runs in result.get("accuracy", {}).items():
+        learned[name] = {key: [100 * run[key] for run in runs] for key in runs[0]}
+    for name, row in result.get("guided", {}).items():
+        count = f"{name}, {row['samples']:,} samples"
+        learned[count] = {key: [100 * share] for key, share in row["accuracy"].items()}
+    yield "Per cent of test images recognised by classifiers that learned from:\n"
+    yield table(learned, ("CNN", "MLP", "logistic regression"), spread)
+    columns = ("as_asked", "samples_per_second")
+    yield "What a logistic regression asked for, as an independent CNN sees it:\n"
+    yield table(result.get("guided", {}), columns, figure)
+    columns = ("known", "best_of_8", "mean")
+    yield "Errors of upper halves, known, and of lower ones, the best of 8 and the mean:\n"
+    yield table(result.get("completed", {}), columns, figure)
+    enlarged = {name: {"error": error} for name, error in result.get("enlarged", {}).items()}
+    yield "From 14 x 14 pixels to 28 x 28:\n\n" + table(enlarged, ["error"], figure)
+
+
 def log_loss(result):
     of_fit = ("train_nats_first_10000", "entropy_bits", "fit_seconds", "steps")
     columns = ("nats", "nats_per_image", *of_fit)
@@ -310,6 +336,7 @@ def main():
         losses,
         log_loss,
         text,
+        samples,
         memory_map,
         serving,
     )

@@ -555,7 +555,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
         n_stages, n_options = self._code_shape
         if prior is not None:
-            self._check_prior(prior)
+            self._check_prior(prior, guided=guide is not None)
         elif y is not None:
             raise ValueError(
                 "y needs a prior that was fitted with labels. Pass one, such as "
@@ -565,21 +565,24 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             how = {"y": y, "prefix": prefix, "temperature": temperature}
             return prior.sample(n_samples, **how, random_state=random_state)
         prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
+        rng = check_random_state(random_state)
         if guide is not None:
-            rng = check_random_state(random_state)
-            log_chances = prior and prior._guiding(prefix_NT, y, temperature, rng)
             guide = check_guide(guide, n_samples, self.n_features_in_)
+            log_chances = None
+            if prior is not None:
+                log_chances = prior._guiding(prefix_NT, y, temperature, rng)
             seed = rng.randint(np.iinfo(np.int32).max)
             codes = np.empty((n_samples, n_stages), dtype=codes_dtype(n_options))
             self._draw(Drawing(guide, prefix_NT, n_stages, seed, log_chances), codes)
             return codes
-        codes = check_random_state(random_state).randint(n_options, size=(n_samples, n_stages))
+        codes = rng.randint(n_options, size=(n_samples, n_stages))
         codes[:, : prefix_NT.shape[1]] = prefix_NT
         return codes.astype(codes_dtype(n_options))
 
-    def _check_prior(self, prior):
-        """Refuse a prior of codes of another shape."""
-        if not all(hasattr(prior, name) for name in ("sample", "n_stages_", "n_options_")):
+    def _check_prior(self, prior, *, guided):
+        """Refuse a prior of codes of another shape, or one that cannot go with a guide."""
+        needed = ("sample", "n_stages_", "n_options_", *(["_guiding"] if guided else []))
+        if not all(hasattr(prior, name) for name in needed):
             raise TypeError(
                 "prior must be a fitted prior, such as skvqdraw.priors.MarkovPrior().fit(codes); "
                 f"got {prior!r}."

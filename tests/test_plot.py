@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skvqdraw import VQDRAW
 from skvqdraw._base import CodeTransformer
 from skvqdraw._codes import option_frequencies
+from skvqdraw.guides import MaskGuide
 from skvqdraw.plot import (
     CodeUsageDisplay,
     LossCurveDisplay,
@@ -25,6 +26,7 @@ from skvqdraw.plot import (
     SamplesDisplay,
     StagesDisplay,
 )
+from skvqdraw.priors import MarkovPrior
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -275,7 +277,7 @@ def test_colours_are_the_same_in_all_units(colours, unit, dtype, caplog):
 # SamplesDisplay
 
 
-def test_samples_are_those_of_the_estimator_in_reading_order(fitted):
+def test_samples_are_those_of_the_estimator_in_reading_order(fitted, X):
     display = SamplesDisplay.from_estimator(
         fitted, n_samples=7, image_shape=(8, 8), random_state=3, n_columns=4
     )
@@ -286,6 +288,10 @@ def test_samples_are_those_of_the_estimator_in_reading_order(fitted):
         np.testing.assert_array_equal(drawn.ravel(), samples[k])
     assert np.ma.getmaskarray(image_in(display, 1, 3, (8, 8))).all()
     assert SamplesDisplay.from_estimator(fitted, n_samples=7).lines_.shape == (3, 3)
+    prior = MarkovPrior(n_options=8).fit(fitted.encode(X), np.arange(len(X)) % 2)
+    how = {"prior": prior, "y": 1, "guide": MaskGuide(X[0], X[0] > 0), "random_state": 0}
+    display = SamplesDisplay.from_estimator(fitted, n_samples=9, **how)
+    np.testing.assert_array_equal(display.samples, fitted.sample(9, **how))
 
 
 def test_colours_of_samples_leave_blank_cells_transparent(colours):

@@ -218,6 +218,25 @@ def test_what_does_not_go_together_is_no_file(name, value, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden_size_", 2**14, "'network.options' must be .*16384"),
+        ("n_blocks_", 2, "it is absent"),
+        ("n_blocks_", -1, "n_blocks_ must be"),
+        ("n_stages_", 3, "'network.options' must be"),
+        ("class_counts_", np.array([1]), "classes_ must be 1 labels"),
+    ],
+)
+def test_a_file_of_another_network_is_no_file(name, value, message, tmp_path):
+    few = AutoregressivePrior(4, hidden_size=8, n_blocks=1, max_steps=1, early_stopping=False)
+    prior = few.fit([[0, 1], [2, 3]], ["a", "b"])
+    setattr(prior, name, value)
+    with pytest.raises(ValueError, match=message):
+        prior.save(tmp_path / "prior")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_low_temperature_is_that_of_the_likeliest():
     prior = MarginalPrior().fit([[0], [1], [1], [1]] * 100)
     np.testing.assert_array_equal(prior.sample(50, temperature=1e-320, random_state=0), 1)

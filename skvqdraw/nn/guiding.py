@@ -58,7 +58,7 @@ class RoundWalk(Walk):
     def candidates(self):
         for some in slices(self.n_rows, self.n_options * self.preparation.width):
             rows = torch.arange(some.start, some.stop, device=self.coder.device)
-            x_mKP = _written_out(self.round.take(rows), self.n_options)
+            x_mKP = _written_out(self.round.take(rows), self.n_options, rows.device)
             candidates = self.preparation.inverse(x_mKP.flatten(0, 1))
             yield some, candidates.reshape(len(x_mKP), self.n_options, -1)
 
@@ -118,9 +118,9 @@ class Measurement:
         return torch.from_numpy(weights_QD).to(self.device).T
 
 
-def _written_out(a_round, n_options):
+def _written_out(a_round, n_options, device):
     """Return the candidates (M, K, P) of a round."""
     if hasattr(a_round, "materialise"):
         return a_round.materialise()
-    options = torch.arange(n_options)[:, None].expand(-1, a_round.n_rows)
+    options = torch.arange(n_options, device=device)[:, None].expand(-1, a_round.n_rows)
     return torch.stack([a_round.choose(codes_M).reconstruction() for codes_M in options], 1)

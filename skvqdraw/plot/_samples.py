@@ -1,4 +1,4 @@
-"""What random codes decode to."""
+"""What codes that are drawn decode to."""
 
 from numbers import Integral
 
@@ -8,7 +8,7 @@ from ._display import GridDisplay, check_image_shape, fill_grid
 
 
 class SamplesDisplay(GridDisplay):
-    """Decoded random codes in a grid. Draw it with :meth:`from_estimator`.
+    """Samples in a grid. Draw those of an estimator with :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -42,6 +42,10 @@ class SamplesDisplay(GridDisplay):
         estimator,
         *,
         n_samples=25,
+        prior=None,
+        y=None,
+        temperature=1.0,
+        guide=None,
         image_shape=None,
         random_state=None,
         n_columns=None,
@@ -49,7 +53,7 @@ class SamplesDisplay(GridDisplay):
         vmax=None,
         ax=None,
     ):
-        """Decode random codes and draw them.
+        """Draw codes, decode them and draw what they decode to.
 
         Parameters
         ----------
@@ -57,6 +61,10 @@ class SamplesDisplay(GridDisplay):
             Fitted, such as :class:`~skvqdraw.VQDRAW`.
         n_samples : int, default=25
             Number of codes, 10 to 400.
+        prior, y, guide : prior, label or array-like, and Guide, default=None
+            As ``sample_codes`` of the estimator takes them; without, codes are random.
+        temperature : float, default=1.0
+            That of the prior.
         image_shape : tuple of int or None, default=None
             As in the constructor.
         random_state : int, RandomState instance or None, default=None
@@ -71,7 +79,8 @@ class SamplesDisplay(GridDisplay):
         """
         cls._check(estimator, "sample_codes", "decode")
         image_shape = check_image_shape(image_shape, estimator.n_features_in_)
-        codes = estimator.sample_codes(n_samples, random_state=random_state)
+        how = {"prior": prior, "y": y, "temperature": temperature, "guide": guide}
+        codes = estimator.sample_codes(n_samples, **how, random_state=random_state)
         display = cls(estimator.decode(codes), image_shape=image_shape)
         return display.plot(n_columns=n_columns, vmin=vmin, vmax=vmax, ax=ax)
 
