@@ -168,8 +168,13 @@ def test_a_network_goes_on(training, tmp_path):
 
     more = clone(NETWORK).fit(codes[:, :2], y).partial_fit(codes[:9, :2], y[:9])
     assert more.n_steps_ == whole.n_steps_ + 1
-    before = more.set_params(hidden_size=3, n_blocks=0).bits(codes[:, :2])
+    before = more.set_params(hidden_size=3).bits(codes[:, :2])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(more)).bits(codes[:, :2]), before)
+    for name in ("hidden_size", "n_blocks", "n_options"):
+        fitted = getattr(more, f"{name}_")
+        with pytest.raises(ValueError, match=f"{name} cannot change .* fitted with {fitted}, got"):
+            more.set_params(**{name: fitted + 1}).partial_fit(codes[:9, :2], y[:9])
+        more.set_params(**{name: fitted})
     for wrong, message in ((None, "y must be given while"), (y[:8], "inconsistent|labels")):
         with pytest.raises(ValueError, match=message):
             more.partial_fit(codes[:9, :2], wrong)
@@ -222,7 +227,7 @@ def test_what_does_not_go_together_is_no_file(name, value, message, tmp_path):
     ("name", "value", "message"),
     [
         ("hidden_size_", 2**14, "'network.options' must be .*16384"),
-        ("n_blocks_", 2, "it is absent"),
+        ("n_blocks_", 2, "it has fewer arrays than its network"),
         ("n_blocks_", -1, "n_blocks_ must be"),
         ("n_stages_", 3, "'network.options' must be"),
         ("class_counts_", np.array([1]), "classes_ must be 1 labels"),

@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_estimator
+from sklearn.base import clone
 from test_checkpoint import assert_same_fit
 from threadpoolctl import threadpool_info
 
 import skvqdraw
 from skvqdraw import ClusterBoosting
+from skvqdraw.guides import MaskGuide
 from skvqdraw.nn import DenseRound
 from skvqdraw.nn.build import Building
 from skvqdraw.nn.start import first_options
+from skvqdraw.priors import AutoregressivePrior
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner
 
 
@@ -82,6 +85,22 @@ def test_coding_is_the_same(X, fitted, around, beam_size):
         np.testing.assert_array_equal(vq.decode(codes), Xr)
         np.testing.assert_array_equal(vq.reconstruct(X), Xr)
         assert vq.score(X) == score
+
+
+@pytest.mark.parametrize("around", SURROUNDINGS)
+def test_sampling_is_the_same(X, fitted, around):
+    vq = pickle.loads(pickle.dumps(fitted)).set_params(device="cpu")
+    codes, y = vq.encode(X), np.arange(len(X)) % 3
+    prior = AutoregressivePrior(8, hidden_size=16, max_steps=5, device="cpu", random_state=0)
+    guide = MaskGuide(X[0], np.arange(64) < 32, beam_size=2)
+
+    def drawn():
+        how = {"prior": clone(prior).fit(codes, y), "y": 2, "random_state": 0}
+        return vq.sample(5, **how), vq.sample(5, **how, guide=guide)
+
+    expected = drawn()
+    with SURROUNDINGS[around]():
+        np.testing.assert_array_equal(drawn(), expected)
 
 
 @pytest.mark.parametrize("around", SURROUNDINGS)

@@ -274,12 +274,23 @@ class AutoregressivePrior(TrainedMixin, Prior):
 
     def _validate_X(self, codes, *, reset):
         if not reset:
+            self._refuse_another_network()
             return check_codes(codes, self.n_options_, n_stages=self.n_stages_)
         codes, self.n_options_ = check_training_codes(codes, self.n_options)
         self.n_stages_ = codes.shape[1]
         self.class_counts_ = None  # until there are labels
         self.hidden_size_, self.n_blocks_ = int(self.hidden_size), int(self.n_blocks)
         return codes
+
+    def _refuse_another_network(self):
+        """Refuse to go on training with another shape."""
+        for name in ("n_options", "hidden_size", "n_blocks"):
+            fitted, wanted = getattr(self, f"{name}_"), getattr(self, name)
+            if wanted not in (None, fitted):
+                raise ValueError(
+                    f"{name} cannot change while training goes on; fitted with {fitted}, got "
+                    f"{wanted}. Set it back, or start again with warm_start=False and fit."
+                )
 
     def _labels(self, codes, y):
         check_consistent_length(codes, y)
