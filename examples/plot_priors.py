@@ -38,7 +38,7 @@ except OSError:
     X, X_test, y, y_test = train_test_split(digits.data, digits.target, random_state=0)
     image_shape = digits.image_shape
     refiner = ConvRefiner(image_shape, n_channels=32, downsampling=2)
-    vq = VQDRAW(6, 16, refiner=refiner, max_steps=150, random_state=0).fit(X)
+    vq = VQDRAW(6, 16, refiner=refiner, max_steps=100, random_state=0).fit(X)
     budget = {"max_steps": 60, "hidden_size": 64}
 
 n_stages, n_options = vq.n_stages, vq.n_options

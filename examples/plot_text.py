@@ -59,7 +59,7 @@ print(f"         | {sentence!r}")
 
 # %%
 # The share of characters that come back right, for texts that were not trained on.
-X_test = tokenizer.transform(texts_test)
+X_test = tokenizer.transform(texts_test[:300])
 codes_test = vq.encode(X_test)
 right = [np.mean(vq.decode(codes_test[:, :s]) == X_test) for s in range(11)]
 fig, ax = plt.subplots(layout="constrained")
@@ -83,7 +83,7 @@ classifier = LogisticRegression(C=0.1, max_iter=1000)
 of_codes = make_pipeline(
     TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=3, sublinear_tf=True),
     TruncatedSVD(64, random_state=0),
-    VQDRAW(n_stages=10, n_options=64, early_stopping=True, max_steps=150, random_state=0),
+    VQDRAW(n_stages=10, n_options=64, early_stopping=True, max_steps=100, random_state=0),
     classifier,
 )
 of_counts = make_pipeline(

@@ -103,7 +103,7 @@ def expected_frequencies(model, weigh, prior=None):
 def test_samples_are_as_frequent_as_their_weights_say(model, with_prior, X, classifier):
     codes = np.random.default_rng(0).choice(K, (300, S), p=[0.4, 0.3, 0.2, 0.1])
     prior = MarkovPrior(n_options=K).fit(codes) if with_prior else None
-    n, target = 3000, X[7].astype(float)
+    n, target = 2000, X[7].astype(float)
     for guide, wish in wishes(target, classifier):
         relative = isinstance(guide, (MaskGuide, LinearGuide))
         guide.set_params(temperature=0.3 if relative else 2.0)
