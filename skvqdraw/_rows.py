@@ -16,23 +16,6 @@ def tiles(n_rows):
     return [slice(start, start + TILE_ROWS) for start in range(0, n_rows, TILE_ROWS)]
 
 
-def product(rows_ND, matrix_DK):
-    """Return rows times a matrix, (N, K), in blocks of TILE_ROWS rows, the last one filled up.
-
-    A product of matrices of another shape may round another way, flip a near tie and with it the
-    rest of a code. This way what comes of a row does not depend on the rows beside it: all else
-    that is done to rows is done to each of them alone.
-    """
-    N, D = rows_ND.shape
-    if missing := -N % TILE_ROWS:
-        rows_ND = np.concatenate([rows_ND, np.zeros((missing, D), rows_ND.dtype)])
-    dtype = np.result_type(rows_ND, matrix_DK)
-    products_NK = np.empty((N + missing, matrix_DK.shape[1]), dtype)
-    for tile in tiles(N + missing):
-        np.matmul(rows_ND[tile], matrix_DK, out=products_NK[tile])
-    return products_NK[:N]
-
-
 def pieces(n_rows, n_features, *, whole_tiles=True):
     """Return slices of some tiles' rows, for what wants no tiles and is faster with more.
 

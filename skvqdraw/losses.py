@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import expit, logit, logsumexp
 from sklearn.base import BaseEstimator, clone
 
-from ._rows import float_dtype, pieces, product, tiles, weighted_mean
+from ._products import product
+from ._rows import float_dtype, pieces, tiles, weighted_mean
 from ._sklearn import Interval, same_specs, validate_params
 from .boosting.kmeans import nearest
 from .files.json import known

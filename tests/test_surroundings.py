@@ -88,6 +88,15 @@ def test_coding_is_the_same(X, fitted, around, beam_size):
 
 
 @pytest.mark.parametrize("around", SURROUNDINGS)
+def test_cluster_boosting_is_the_same(X, around):
+    expected = ClusterBoosting(3, 8, random_state=0).fit(X)
+    with SURROUNDINGS[around]():
+        boosting = clone(expected).fit(X)
+        np.testing.assert_array_equal(boosting.codebooks_, expected.codebooks_)
+        np.testing.assert_array_equal(boosting.encode(X), expected.encode(X))
+
+
+@pytest.mark.parametrize("around", SURROUNDINGS)
 def test_sampling_is_the_same(X, fitted, around):
     vq = pickle.loads(pickle.dumps(fitted)).set_params(device="cpu")
     codes, y = vq.encode(X), np.arange(len(X)) % 3

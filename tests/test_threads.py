@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from skvqdraw import VQDRAW, ClusterBoosting
-from skvqdraw._rows import TILE_ROWS, product
+from skvqdraw._products import product
+from skvqdraw._rows import TILE_ROWS
 from skvqdraw._threads import count_threads, in_order
 from skvqdraw.nn import DenseRound, RefinementNetwork
 from skvqdraw.nn import coding as coding_module
@@ -271,6 +272,17 @@ def test_products_are_those_of_numpy_and_of_each_row_alone(n_rows):
         np.testing.assert_array_equal(
             product(rows[i : i + 1], matrix), product(rows, matrix)[i : i + 1]
         )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 2), (5, 4), (17, 3), (36, 9), (64, 64), (100, 7)])
+def test_products_do_not_depend_on_the_place_of_a_row(shape, dtype):
+    rng = np.random.default_rng(0)
+    row, matrix = rng.random((1, shape[0]), dtype), rng.random(shape, dtype)
+    for layout in (matrix, np.asfortranarray(matrix)):
+        products = product(np.repeat(row, TILE_ROWS + 9, axis=0), layout)
+        assert products.dtype == dtype
+        np.testing.assert_array_equal(products, np.broadcast_to(products[0], products.shape))
 
 
 class Watching(MLPRefiner):

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .._rows import product
+from .._products import product
 
 # Most bytes of the tables of a beam search. They grow with the square of the options.
 _TABLE_BYTES = 2**24

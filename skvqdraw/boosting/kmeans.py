@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from .._fork import is_forked
-from .._rows import product
+from .._products import product
 
 # k-means++ looks at no more than so many rows per centre: with fewer, outliers seem to matter more.
 _SEEDING_ROWS_PER_CENTRE = 512
