@@ -61,10 +61,12 @@ class SamplesDisplay(GridDisplay):
             Fitted, such as :class:`~skvqdraw.VQDRAW`.
         n_samples : int, default=25
             Number of codes, 10 to 400.
-        prior, y, guide : prior, label or array-like, and Guide, default=None
+        prior, y : prior, and label or array-like, default=None
             As ``sample_codes`` of the estimator takes them; without, codes are random.
         temperature : float, default=1.0
             That of the prior.
+        guide : Guide or None, default=None
+            As ``sample_codes`` takes it.
         image_shape : tuple of int or None, default=None
             As in the constructor.
         random_state : int, RandomState instance or None, default=None
