@@ -25,6 +25,8 @@ from sklearn.base import clone
 
 import skvqdraw
 from skvqdraw.exceptions import FormatError
+from skvqdraw.priors import AutoregressivePrior, MarkovPrior
+from skvqdraw.priors._base import Prior
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 
 MIB = 2**20
@@ -47,11 +49,15 @@ def originals(folder):
         skvqdraw.ClusterBoosting(3, 4, shrinkage="auto", random_state=0),
         skvqdraw.ClusterBoosting(2, 4, random_state=0),
     ]
+    models = [model.fit(X) for model in models]
+    models[3].feature_names_in_ = np.array([f"ä{j}" for j in range(16)], dtype=object)
+    codes, y = models[2].encode(X), np.arange(40) % 3
+    models += [
+        MarkovPrior().fit(codes, y),
+        AutoregressivePrior(hidden_size=4, n_blocks=1, **common).fit(codes, y.astype(str)),
+    ]
     saved = []
-    for i, model in enumerate(models):
-        model.fit(X)
-        if i == 3:
-            model.feature_names_in_ = np.array([f"ä{j}" for j in range(16)], dtype=object)
+    for model in models:
         model.save(folder / "model")
         saved.append((folder / "model").read_bytes())
     return X, saved
@@ -305,9 +311,15 @@ def fatten(rng, data):
 
 
 def more_stages(rng, data):
-    """Give a model with a refiner stages that its file has bytes for, and a spec to match."""
+    """Give a model with a refiner stages that its file has bytes for, and a spec to match.
+
+    Of a prior only say that it has them.
+    """
     header, text, body = take_apart(data)
     n_stages = pick(rng, [1, 5, 100, 5000, 65_536, 65_537, 200_000])
+    if "code_usage_" not in header:
+        text["fitted"]["n_stages_"] = n_stages
+        return put_together(header, text, body)
     header["code_usage_"]["shape"] = [n_stages, 2]
     start, stop = header["code_usage_"]["data_offsets"]
     size = n_stages * 2 * 8
@@ -387,6 +399,9 @@ def run_case(number, X, saved, path, memory):
 
 def check(model, X):
     """Assert that a model prints, copies and codes, once parameters that may be valid and absurd are set."""
+    if isinstance(model, Prior):
+        check_prior(model)
+        return
     if isinstance(model, skvqdraw.VQDRAW):
         model.set_params(beam_size=1, round_beam_size=2, device="cpu", precision="float32")
     else:
@@ -401,6 +416,18 @@ def check(model, X):
         assert codes.dtype == np.min_scalar_type(n_options - 1)
         assert codes.max() < n_options
         assert model.decode(codes).shape == rows.shape
+
+
+def check_prior(prior):
+    """Assert that a prior prints, copies, draws and scores."""
+    if isinstance(prior, AutoregressivePrior):
+        prior.set_params(device="cpu")
+    assert repr(clone(prior)) == repr(prior)
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
+        codes = prior.sample(4, random_state=0)
+        assert codes.shape == (4, prior.n_stages_)
+        assert codes.max() < prior.n_options_
+        assert prior.bits(codes).shape == (4,)
 
 
 def run(numbers, folder, log=print):
