@@ -67,6 +67,15 @@ def test_codes_of_any_number_of_rows_are_the_same(fitted):
             np.testing.assert_array_equal(fitted.transform(X[rows]), soft[rows])
 
 
+@pytest.mark.parametrize(("n_features", "n_options"), [(1, 3), (5, 4), (6, 11), (9, 7), (17, 8)])
+def test_losses_do_not_depend_on_the_place_of_a_row(n_features, n_options):
+    rows, refiner = X[:, :n_features], MLPRefiner(16, basis_size=6, stages_per_round=2)
+    params = {"max_steps": 2, "n_jobs": 1, "device": "cpu", "random_state": 0}
+    vq = VQDRAW(3, n_options, refiner=refiner, **params).fit(rows)
+    for _, _, losses in vq._option_losses(np.repeat(rows[:1], TILE_ROWS, axis=0)):
+        np.testing.assert_array_equal(losses, np.broadcast_to(losses[0], losses.shape))
+
+
 @pytest.mark.parametrize("n_jobs", [None, 1, 2, 3, -1])
 def test_codes_do_not_depend_on_n_jobs(n_jobs):
     vq = drawing()

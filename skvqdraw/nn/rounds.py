@@ -24,7 +24,8 @@ _GROUP = 32
 # Candidates of a stage that are written out, and hypotheses that are kept at most, where a search
 # lists candidates by an approximation.
 _LISTED = 8
-# Products of fewer rows are summed in another order: such rows are filled up to so many.
+# Products of fewer rows are summed in another order, and those of fewer options in an order that
+# depends on a row's place: such rows and options are filled up to so many.
 _FEWEST_ROWS = 16
 
 
@@ -732,13 +733,16 @@ def _product(rows_MR, matrix_RK):
 
 
 def _addmm(plus_MK, rows_MR, matrix_RK, *, alpha=1):
-    """Return ``plus + alpha * rows @ matrix``, (M, K)."""
+    """Return ``plus + alpha * rows @ matrix``, (M, K); of `plus` all columns or one."""
+    matrix_RK, n_options = _filled(matrix_RK.T).T, matrix_RK.shape[1]
+    if plus_MK.shape[1] == n_options:
+        plus_MK = _filled(plus_MK.T).T
     filled_MK = torch.addmm(_filled(plus_MK), _filled(rows_MR), matrix_RK, alpha=alpha)
-    return filled_MK[: len(rows_MR)]
+    return filled_MK[: len(rows_MR), :n_options]
 
 
 def _filled(rows_MR):
-    """Return rows with zeros to as many as are summed in the same order as many."""
+    """Return rows, or options, with zeros to as many as are summed in the same order as many."""
     n_missing = _FEWEST_ROWS - len(rows_MR)
     return F.pad(rows_MR, (0, 0, 0, n_missing)) if n_missing > 0 else rows_MR
 
