@@ -6,7 +6,7 @@ import numpy as np
 
 from . import losses
 from ._base import CodeTransformer, unchanged_on_failure
-from ._rows import pieces, tiles, unit_weights
+from ._rows import tiles, unit_weights
 from ._sklearn import (
     Interval,
     StrOptions,
@@ -272,7 +272,5 @@ class ClusterBoosting(CodeTransformer):
     def _decode(self, codes):
         return self.loss_.inverse_link(self._parameters(codes))
 
-    def _row_losses(self, X):
-        for piece in pieces(*X.shape):
-            rows = X[piece]
-            yield piece, self.loss_.rows(self._parameters(self._codes_of(rows)), rows)
+    def _losses_of(self, codes, X):
+        return self.loss_.rows(self._parameters(codes), X)

@@ -401,6 +401,9 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         for tile, params_NP in self._parameters_of_rows(X):
             yield tile, self.loss_.rows(params_NP, X[tile])
 
+    def _losses_of(self, codes, X):
+        return self.loss_.rows(self._parameters(codes), X)
+
     def _parameters(self, codes):
         """Return the parameters of the reconstructions of codes or prefixes."""
         coding = self._coding()

@@ -6,7 +6,7 @@ from .io import load
 
 __all__ = ["load_pretrained"]
 
-_MODELS = ("mnist-60bit",)
+MODELS = ("mnist-60bit",)
 
 
 def load_pretrained(name):
@@ -40,7 +40,7 @@ def load_pretrained(name):
     >>> vq.sample(3, random_state=0).shape
     (3, 784)
     """
-    if name not in _MODELS:
-        raise ValueError(f"name must be one of {list(_MODELS)}; got {name!r}.")
+    if name not in MODELS:
+        raise ValueError(f"name must be one of {list(MODELS)}; got {name!r}.")
     with as_file(files(__package__) / "weights" / f"{name}.safetensors") as path:
         return load(path)

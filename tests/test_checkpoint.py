@@ -786,7 +786,7 @@ def test_files_of_killed_writers_are_removed(X, path, monkeypatch):
         patch.setattr(os, "replace", die)
         patch.setattr(os, "unlink", lambda path: None)
         with pytest.raises(CrashError):
-            atomic.write_atomically(path, b"half of it")
+            atomic.write_atomically(path, [b"half of it"])
     assert len(os.listdir(path.parent)) == 1
     digits = "0123456789abcdef"
     others = [".fit.ckpt.of_mine", ".fit.ckpt.20240101", f"fit.ckpt.{digits}.tmp"]

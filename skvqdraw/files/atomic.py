@@ -22,7 +22,7 @@ def open_regular(path):
     return file
 
 
-def write_atomically(path, *pieces):
+def write_atomically(path, pieces):
     """Write pieces of bytes, one after the other, to `path`: temporary file, fsync, rename.
 
     A symbolic link stays as it is, and the file that it points to is replaced. Who may read that

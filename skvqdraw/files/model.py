@@ -68,7 +68,7 @@ def save(estimator, path):
         _check_numbers(reading, arrays)
     except FormatError as error:
         raise ValueError(f"this {cls.__name__} cannot be saved: {error}.") from error
-    write_atomically(path, *pieces)
+    write_atomically(path, pieces)
 
 
 def load(path, allow):

@@ -20,11 +20,12 @@ from ._base import Prior, check_training_codes
 _TOTAL = 2**24
 # Weights of the level below that are tried, in training codes.
 _WEIGHTS = 2 ** np.arange(21)
+MOST_WEIGHT = int(_WEIGHTS[-1])
 # Training codes at most: so many times _TOTAL is an integer of 64 bits.
-_MOST_CODES = 2**38
+MOST_CODES = 2**38
 # Counts that are held at most: 512 MiB.
 _MOST_COUNTS = 2**26
-_HIGHEST_ORDER = 8
+HIGHEST_ORDER = 8
 
 
 class _Counts(Array):
@@ -33,9 +34,9 @@ class _Counts(Array):
     def _check_numbers(self, name, reading, arrays):
         super()._check_numbers(name, reading, arrays)
         n_codes = arrays[name].sum(axis=(1, 2, 3), dtype=np.float64).max()
-        if n_codes > _MOST_CODES:
+        if n_codes > MOST_CODES:
             raise FormatError(
-                f"{name} must be of {_MOST_CODES} codes or fewer; it is of {n_codes:g}"
+                f"{name} must be of {MOST_CODES} codes or fewer; it is of {n_codes:g}"
             )
 
 
@@ -49,10 +50,10 @@ class _CountPrior(Prior):
 
     _learned: dict = {
         "counts_": _Counts(
-            "SCXK", "int64", within=(0, _MOST_CODES), sizes={"S": (1, 2**16), "K": (1, 2**16)}
+            "SCXK", "int64", within=(0, MOST_CODES), sizes={"S": (1, 2**16), "K": (1, 2**16)}
         ),
-        "weights_": Array("SL", "int64", within=(1, int(_WEIGHTS[-1]))),
-        "order_": Number(Interval(Integral, 0, _HIGHEST_ORDER, closed="both")),
+        "weights_": Array("SL", "int64", within=(1, MOST_WEIGHT)),
+        "order_": Number(Interval(Integral, 0, HIGHEST_ORDER, closed="both")),
     }
 
     @property
@@ -309,7 +310,7 @@ class MarkovPrior(_CountPrior):
     (1, 2)
     """
 
-    _parameter_constraints: dict = {"order": [Interval(Integral, 0, _HIGHEST_ORDER, closed="both")]}
+    _parameter_constraints: dict = {"order": [Interval(Integral, 0, HIGHEST_ORDER, closed="both")]}
 
     def __init__(self, order=1, *, n_options=None):
         self.order = order

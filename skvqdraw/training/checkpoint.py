@@ -183,7 +183,7 @@ class Checkpoint:
             self._refuse_other_files()
             if self.path.exists():
                 os.replace(self.path, self.previous)
-            write_atomically(self.path, *pieces)
+            write_atomically(self.path, pieces)
         except (OSError, MemoryError, RuntimeError) as error:
             if not (isinstance(error, OSError) or is_out_of_memory(error)):
                 raise
