@@ -24,7 +24,7 @@ from .files.atomic import open_regular, write_atomically
 from .priors._counts import MarginalPrior, MarkovPrior
 from .streams import container
 from .streams.blocks import CodesReader, CodesWriter, blocks
-from .streams.container import BITS, Header
+from .streams.container import BITS, RANGES, Header
 
 __all__ = [
     "compress",
@@ -35,6 +35,7 @@ __all__ = [
     "inspect",
 ]
 
+_NAMES = {BITS: "bits", RANGES: "constriction {}.{}"}
 # Rows that are encoded between two steps of a progress bar: 64 tiles, for as many threads.
 _ENCODED_ROWS = 2**14
 
@@ -354,9 +355,7 @@ def inspect(data):
         n_options=header.n_options,
         n_whole_stages=max(len(sections) - n_before, 0),
         has_lengths=bool(header.has_lengths),
-        coder="bits"
-        if header.coder == BITS
-        else "constriction {}.{}".format(*header.coder_version),
+        coder=_NAMES[header.coder].format(*container.CODERS[header.coder]),
         fingerprint=header.fingerprint,
         n_bytes=view.nbytes,
         bits_per_row=8 * view.nbytes / header.n_samples,
@@ -380,7 +379,6 @@ def _compressed(estimator, X, prior, n_stages, max_error, verbose):
     writer = CodesWriter(n_stages, n_options, prior, max_error is not None)
     header = Header(
         writer.writer.coder,
-        writer.writer.coder_version,
         max_error is not None,
         container.stored_dtype(X.dtype),
         n_stages,

@@ -22,9 +22,10 @@ from ..exceptions import FormatError
 # As in PNG: not text, and changed by whatever changes ends of lines.
 MAGIC = b"\x89SKVQ\r\n\x1a"
 VERSION = 1
-# What codes symbols: bits as they are, or a range coder, whose versions are those of constriction.
+# What codes symbols, and its version: bits as they are; the range coder of constriction, whose
+# versions with one first number, if that is not 0, or one second number write and read alike.
 BITS, RANGES = 0, 1
-_CODERS = (BITS, RANGES)
+CODERS = {BITS: (0, 0), RANGES: (0, 5)}
 _HEADER = struct.Struct("<8sBBBBB2sxIIQQ32s")
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
@@ -34,7 +35,7 @@ MOST = {"n_stages": 2**16, "n_options": 2**24, "n_samples": 2**40, "n_features":
 
 Header = namedtuple(
     "Header",
-    "coder coder_version has_lengths dtype n_stages n_options n_samples n_features fingerprint",
+    "coder has_lengths dtype n_stages n_options n_samples n_features fingerprint",
 )
 Header.__doc__ = "What the head of a stream says; the fingerprint as 64 hexadecimal digits."
 
@@ -60,7 +61,7 @@ def pack(header, sections):
         MAGIC,
         VERSION,
         header.coder,
-        *header.coder_version,
+        *CODERS[header.coder],
         header.has_lengths,
         header.dtype.str[1:].encode(),
         header.n_stages,
@@ -120,13 +121,14 @@ def unpack(data):
 def _header(head):
     """Return what the head says, checked."""
     _, _, coder, *version, has_lengths, dtype, S, K, N, D, fingerprint = _HEADER.unpack(head)
-    if coder not in _CODERS or has_lengths not in (0, 1) or head[15]:
+    if CODERS.get(coder) != tuple(version) or has_lengths not in (0, 1) or head[15]:
         raise FormatError(
-            f"the stream needs a coder that this version does not have: {bytes(head[9:16])}"
+            f"the stream needs coder {coder}, of version {version[0]}.{version[1]}, or says what "
+            "this version of skvqdraw does not know"
         )
     if dtype.decode("latin-1") not in _DTYPES:
         raise FormatError(f"the dtype of the rows must be one of {_DTYPES}; got {dtype}")
     if wrong := check_numbers(n_stages=S, n_options=K, n_samples=N, n_features=D):
         raise FormatError(wrong)
     dtype = np.dtype(dtype.decode())
-    return Header(coder, tuple(version), has_lengths, dtype, S, K, N, D, fingerprint.hex())
+    return Header(coder, has_lengths, dtype, S, K, N, D, fingerprint.hex())

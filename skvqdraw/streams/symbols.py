@@ -4,6 +4,7 @@ Writers take blocks of symbols, and readers give them back block by block. Axes:
 contexts, K options.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import math
@@ -12,20 +13,17 @@ import numpy as np
 
 from .._codes import codes_dtype, pack_codes, unpack_codes
 from ..exceptions import FormatError
-from .container import BITS, RANGES
+from .container import BITS, CODERS, RANGES
 
 # Of this many, a symbol has at least the chance of one uniform symbol: without such a floor a few
 # bytes could hold more of the likeliest symbol than any memory does. It costs 0.0014 bits a symbol.
 _FLOOR = 2**10
-# Versions of constriction with one first number, if that is not 0, or one second number write and
-# read alike.
-RANGES_VERSION = (0, 5)
 
 
 class BitWriter:
     """Writes symbols as they are; each block is padded with zeros to whole bytes."""
 
-    coder, coder_version = BITS, (0, 0)
+    coder = BITS
 
     def __init__(self, n_options, tables_XK=None):
         self.n_options = n_options
@@ -81,7 +79,7 @@ class RangeWriter:
     so a table is prepared once for many symbols.
     """
 
-    coder, coder_version = RANGES, RANGES_VERSION
+    coder = RANGES
 
     def __init__(self, n_options, tables_XK):
         self.stream, self.tables_XK = _constriction().stream, floored(tables_XK)
@@ -160,14 +158,16 @@ def _groups(contexts_N):
     yield from zip(contexts.tolist(), np.split(order_N, starts[1:]), strict=False)
 
 
+@functools.cache
 def _constriction():
     """Return the package that has the range coder, if its version is one that writes alike."""
-    wanted = "constriction>={}.{},<{}.{}".format(*RANGES_VERSION, 0, RANGES_VERSION[1] + 1)
+    major, minor = CODERS[RANGES]
+    wanted = f"constriction>={major}.{minor},<{major}.{minor + 1}"
     advice = f"priors in compressed rows need {wanted}. Install it with: pip install '{wanted}'"
     try:
         version = importlib.metadata.version("constriction")
     except importlib.metadata.PackageNotFoundError as error:
         raise ImportError(f"{advice}; or compress without a prior.") from error
-    if tuple(version.split(".")[:2]) != tuple(map(str, RANGES_VERSION)):
+    if version.split(".")[:2] != [str(major), str(minor)]:
         raise ImportError(f"{advice}; version {version} is installed.")
     return importlib.import_module("constriction")
