@@ -8,7 +8,8 @@ of ten stages of 64 options beside it, both with priors fitted on codes of train
 
 - files: bytes an image of a stream, all counted, and the squared error of pixels in [0, 1], by
   stages; of JPEG, WebP, AVIF, JPEG 2000 and PNG (Pillow), the first 1,000 test images in a file
-  each and the 10,000 in one picture; of zlib.
+  each and the 10,000 in one picture; of AVIF with all the time that it can use, the first 2,500 in
+  one picture; of zlib.
 - at_equal_error: bytes an image of these formats at the error of ours with a beam of 16, between
   two qualities as the logarithms go.
 - overhead: bytes of a stream of 10,000 codes above the code length of its prior, and its tables.
@@ -43,6 +44,7 @@ from skvqdraw.streams.blocks import CodesReader, CodesWriter, blocks
 from skvqdraw.streams.container import Header, pack, unpack
 
 SEED = 0
+N_SLOWEST = 2_500
 # Single files that are made, rows of the large array, and rows of the memory map.
 SIZES = {False: (1_000, 100_000, 1_000_000), True: (20, 300, 3_000)}
 READ_ZARR = """
@@ -98,6 +100,9 @@ def usual_files(images, n_single):
             single = pictures.of_files(images[:n_single], form, setting)
             together = pictures.of_mosaic(images, form, setting)
             found[f"{name}, single files"], found[f"{name}, one picture"] = single, together
+    for setting in pictures.SLOWEST_AVIF:
+        point = pictures.of_mosaic(images[:N_SLOWEST], "AVIF", setting)
+        found[f"AVIF {setting['quality']}, slowest, one picture"] = point
     return found
 
 

@@ -1,4 +1,4 @@
-"""Put the results of the benchmarks between the markers of docs/benchmarks.md and README.md.
+"""Put the results of the benchmarks between the markers of the documentation and README.md.
 
 python benchmarks/tables.py [--check]
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+COMPRESSION = ROOT / "docs" / "compression.md"
 ENCODINGS = ("encode", "encode_greedy", "encode_beam_4", "encode_beam_16")
 RATES = ("train", "train_same_batch", *ENCODINGS, "decode")
 BASELINE_COLUMNS = (
@@ -302,6 +303,70 @@ def headline():
     return f"\n{table(rows, measured, str)}\n" if rows else ""
 
 
+def codec(result):
+    yield machine(result)
+    files = result.get("files", {})
+    ours = {
+        name: point for name, point in files.get("ours", {}).items() if name.endswith(" 10 stages")
+    }
+    rows = {name: dict(zip(("bytes", "error"), p, strict=True)) for name, p in ours.items()}
+    for name, point in files.get("usual", {}).items():
+        where = "one picture" if name.endswith("one picture") else "single files"
+        row = rows.setdefault(name.removesuffix(f", {where}"), {})
+        row |= {f"{what}, {where}": n for what, n in zip(("bytes", "error"), point, strict=True)}
+    for row in rows.values():
+        for what in ("bytes", "error"):
+            if what in row:
+                row[f"{what}, one picture"] = row.pop(what)
+    columns = [
+        f"{what}, {where}"
+        for where in ("one picture", "single files")
+        for what in ("bytes", "error")
+    ]
+    yield "Bytes an image and squared error, of files; zlib and ours are one file of all images:\n"
+    yield table(rows, columns, figure)
+    equal = {k: v for k, v in result.get("at_equal_error", {}).items() if k != "ours"}
+    yield "Bytes an image at the error of ours with a beam of 16, and how many times ours:\n"
+    yield table(equal, ("bytes", "times_ours"), figure)
+    yield "Bytes of a stream of 10,000 codes, and those above code length and tables:\n"
+    yield table(result.get("overhead", {}), ("bytes", "code_length", "tables", "overhead"), figure)
+    yield "Options written and read in a second:\n\n" + table(
+        result.get("symbols", {}), ("write", "read"), figure
+    )
+    runs = {
+        f"numpy {r['numpy']}, torch {r['torch']}, {r['threads']} threads": r
+        for r in result.get("same_codes", [])
+    }
+    yield "The same codes of the same bytes:\n\n" + table(runs, ("same",), str)
+    if arrays := result.get("zarr"):
+        yield "An array of zarr, read by a process that imports zarr alone:\n"
+        names = ("rows", "bytes_per_row", "equal", "write_rows_per_second", "read_rows_per_second")
+        yield table(
+            {"digits": arrays}, names, lambda v: str(v) if isinstance(v, bool) else figure(v)
+        )
+    maps = {k: v for k, v in result.get("memory", {}).items() if isinstance(v, dict)}
+    yield "A memory map of a million images of bytes:\n"
+    yield table(maps, ("anonymous_mib", "seconds", "rows_per_second"), figure)
+
+
+def short_codec():
+    """Return bytes an image at our error, for docs/compression.md."""
+    for result in results("codec")[:1]:
+        n_bytes, error = result["at_equal_error"]["ours"]
+        rows = {
+            "codes, a file of 10,000 images": {"bytes an image": f"{n_bytes:.1f}", "times": "1"}
+        }
+        for name, row in result["at_equal_error"].items():
+            if name != "ours":
+                rows[name] = {
+                    "bytes an image": f"{row['bytes']:.1f}",
+                    "times": f"{row['times_ours']:.1f}",
+                }
+        shown = table(rows, ("bytes an image", "times"), str)
+        return f"\nAt a squared error of {error:.4f}:\n\n{shown}\n"
+    return ""
+
+
 def short_baselines():
     """Return the errors of all baselines on MNIST, for README.md."""
     rows = {}
@@ -337,6 +402,7 @@ def main():
         log_loss,
         text,
         samples,
+        codec,
         memory_map,
         serving,
     )
@@ -346,6 +412,7 @@ def main():
     for path, bodies in (
         (DOCS, sections),
         (README, {"headline": headline(), "baselines": short_baselines()}),
+        (COMPRESSION, {"codec_short": short_codec()}),
     ):
         old, new = filled(path, bodies)
         if new != old:

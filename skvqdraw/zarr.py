@@ -6,6 +6,7 @@ installed: arrays are opened without importing it. See :doc:`/compression`.
 
 import asyncio
 import os
+import re
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -181,6 +182,11 @@ class CodesCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
     def __init__(self, model):
         fingerprint = model if isinstance(model, str) else register(model)
+        if not re.fullmatch("[0-9a-f]{64}", fingerprint):
+            raise ValueError(
+                f"fingerprint must be 64 hexadecimal digits, what model.fingerprint() tells; got "
+                f"{fingerprint!r}."
+            )
         object.__setattr__(self, "fingerprint", fingerprint)
 
     @classmethod

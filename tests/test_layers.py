@@ -34,12 +34,16 @@ LAYERS = [
     (set(), "training/task training/early_stopping training/progress training/batches"),
     (set(), "training/loop training/identity training/checkpoint training/fit training/estimator"),
     (set(), "priors/_autoregressive priors/__init__ base _vqdraw io"),
+    (set(), "streams/__init__ streams/container streams/symbols streams/tables streams/blocks"),
+    ({"constriction"}, "codec"),
     (
         {"matplotlib"},
         "metrics preprocessing presets pretrained datasets/_images datasets/_text datasets/__init__",
     ),
     (set(), "plot/_display plot/_code_usage plot/_loss_curve plot/_proposals"),
     (set(), "plot/_rate_distortion plot/_samples plot/_stages plot/__init__"),
+    ({"PIL"}, "cli/rows cli/arguments cli/commands cli/__init__ __main__"),
+    ({"zarr"}, "zarr"),
     (set(), "__init__"),
 ]
 ORDER = [module for _, modules in LAYERS for module in modules.split()]
@@ -127,8 +131,9 @@ def test_public_names():
 
 
 def test_optional_packages_are_not_needed():
-    code = "import sys, skvqdraw, skvqdraw.datasets, skvqdraw.plot; print(*sys.modules)"
+    code = "import sys, skvqdraw.cli, skvqdraw.codec, skvqdraw.datasets, skvqdraw.plot; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert not {"matplotlib", "polars", "skops"} & set(loaded.stdout.split())
+    optional = {"PIL", "constriction", "matplotlib", "polars", "skops", "zarr"}
+    assert not optional & set(loaded.stdout.split())

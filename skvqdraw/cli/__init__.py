@@ -7,8 +7,6 @@ import warnings
 from . import commands
 from .arguments import parsed
 
-__all__ = ["main"]
-
 _INTERRUPTED = 130  # as shells have it
 
 

@@ -24,7 +24,7 @@ def fit(arguments):
     if arguments.estimator == "vqdraw":
         model = VQDRAW(
             **size,
-            refiner="auto" if image_shape is None else ConvRefiner(image_shape),
+            refiner="auto" if image_shape is None else _refiner(image_shape),
             max_steps=None,
             max_time=arguments.time,
             random_state=arguments.seed,
@@ -99,6 +99,12 @@ def info(arguments):
         facts |= {"n_features": model.n_features_in_, "fingerprint": model.fingerprint()}
     for name, fact in facts.items():
         yield f"{name + ':':<16} {' '.join(str(fact).split())}"
+
+
+def _refiner(image_shape):
+    """Return a network for images of a size that it need not be told to be a multiple of."""
+    H, W = image_shape[:2]
+    return ConvRefiner(image_shape, downsampling=next(d for d in (4, 2, 1) if not (H % d or W % d)))
 
 
 def _model(name):

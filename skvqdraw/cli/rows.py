@@ -17,6 +17,8 @@ _MODES = {"1": "L", "L": "L", "LA": "RGBA", "P": "RGB", "RGB": "RGB", "RGBA": "R
 def read(path, key=None):
     """Return rows (n, n_features), and the shape of each if they are images, else None."""
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {path}.")
     if path.is_dir():
         X = _images(path)
     elif path.suffix == ".npz":

@@ -1,0 +1,281 @@
+"""The command skvqdraw: what it says, what it writes, and how it fails."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+import skvqdraw
+from skvqdraw import ClusterBoosting, codec
+from skvqdraw.cli import commands, main, rows
+
+Image = pytest.importorskip("PIL.Image")
+PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to work in, with images of bytes, and a model of them."""
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(256, size=(30, 4, 3), dtype=np.uint8)
+    np.save("X.npy", images)
+    model = ClusterBoosting(n_stages=3, n_options=4, random_state=0).fit(images.reshape(30, -1))
+    model.save("m.safetensors")
+    return model, images.reshape(30, -1)
+
+
+def run(line):
+    """Run a command line; arguments that are wrong are a status, too."""
+    try:
+        return main(shlex.split(line))
+    except SystemExit as error:
+        return error.code
+
+
+def test_the_documented_transcript(tmp_path, monkeypatch, capsys):
+    """What the page shows is what is said, but for numbers that training and machines decide."""
+    monkeypatch.chdir(tmp_path)
+    transcript = re.search(r"^```console\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)[1]
+    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", transcript, re.MULTILINE)
+    assert {"fit", "compress", "decompress", "sample", "info"} <= {s.split()[1] for s, _ in steps}
+    for command, expected in steps:
+        words = shlex.split(command)
+        if words[:2] == ["python", "-c"]:
+            exec(words[2], {})
+        else:
+            assert words[0] == "skvqdraw"
+            assert main(words[1:]) == int("error" in expected)
+        said = capsys.readouterr()
+        assert masked(said.out + said.err) == masked(expected)
+    assert np.load("decoded.npy").shape == (1797, 8, 8)
+    assert len(list(Path("new").iterdir())) == 10
+
+
+def masked(text):
+    text = re.sub(r"[0-9a-f]{64}", "<fingerprint>", text)
+    return re.sub(r"\b\d+\.\d+\b|(?<=rows: )\d+", "<number>", text)
+
+
+def test_rows_come_back_as_they_were(folder):
+    model, X = folder
+    expected = codec.decompress(model, codec.compress(model, X))
+    assert run("compress X.npy -m m.safetensors -o X.skvq --quiet") == 0
+    assert Path("X.skvq").read_bytes() == codec.compress(model, X)
+    for target in ("Y.npy", "Y.npz", "Y"):
+        assert run(f"decompress X.skvq -m m.safetensors -o {target} --image-shape 4x3") == 0
+        found, shape = rows.read(target)
+        assert shape == (4, 3)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, expected)
+    assert run("decompress X.skvq -m m.safetensors -o flat.npy") == 0
+    assert np.load("flat.npy").shape == (30, 12)
+    assert run("decompress X.skvq -m m.safetensors -o two.npy --stages 2 --quiet") == 0
+    np.testing.assert_array_equal(np.load("two.npy"), codec.decompress(model, "X.skvq", n_stages=2))
+    assert run("compress X.npy -m m.safetensors -o short --stages 2 --beam 3 --max-error 900") == 0
+    assert codec.inspect("short").has_lengths
+
+
+@pytest.mark.parametrize("estimator", ["vqdraw", "cluster-boosting"])
+def test_fit_writes_the_model_that_was_asked_for(folder, estimator, capsys):
+    line = "--stages 2 --options 5 --time 0.5 --seed 0 --quiet --estimator " + estimator
+    assert run(f"fit X.npy -o new.safetensors {line}") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("new.safetensors: 2 stages of 5 options, 6 bits a row\nloss of the")
+    assert not said.err
+    model = skvqdraw.load("new.safetensors")
+    assert (model.n_stages, model.n_options, model.random_state) == (2, 5, 0)
+    if estimator == "vqdraw":
+        assert model.refiner_.image_shape == (4, 3)  # axes of the array tell
+    np.save("flat.npy", folder[1])
+    assert run(f"fit flat.npy -o m2.safetensors --image-shape 2x6 {line}") == 0
+    if estimator == "vqdraw":
+        assert skvqdraw.load("m2.safetensors").refiner_.image_shape == (2, 6)
+    assert run("info new.safetensors") == 0
+    out = capsys.readouterr().out
+    assert f"fingerprint:     {model.fingerprint()}" in out
+    assert f"model, {type(model).__name__}(" in out
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1"])
+def test_folders_of_images(tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(2, size=(5, 6, 3), dtype=np.uint8) * 255
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        image = Image.fromarray(np.roll(pixels, i, axis=0)).convert(mode)
+        image.save(tmp_path / "images" / f"{i}.PNG")
+    X, shape = rows.read(tmp_path / "images")
+    channels = {"L": (), "1": (), "RGBA": (4,)}.get(mode, (3,))
+    assert shape == (5, 6, *channels)
+    if mode == "RGB":
+        np.testing.assert_array_equal(X[0].reshape(5, 6, 3), pixels)
+    rows.write(X, tmp_path / "again", shape)
+    np.testing.assert_array_equal(rows.read(tmp_path / "again")[0], X)
+    rows.write(X / np.float32(255), tmp_path / "floats", shape)  # white is 1
+    np.testing.assert_array_equal(rows.read(tmp_path / "floats")[0], X)
+    rows.write(X.astype(float), tmp_path / "wide", shape)  # white is 255
+    np.testing.assert_array_equal(rows.read(tmp_path / "wide")[0], X)
+    Image.new("L", (9, 9)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(ValueError, match="images must be of one size and kind: .*a.png has shape"):
+        rows.read(tmp_path / "images")
+    Image.new("I;16", (9, 9)).save(tmp_path / "images" / "0.png")
+    with pytest.raises(ValueError, match="8 bits a channel; its mode is I;16"):
+        rows.read(tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "message"),
+    [
+        ("", 2, "the following arguments are required: COMMAND"),
+        ("fit X.npy", 2, "required: -o/--output"),
+        ("fit X.npy -o a --stages 0", 2, "must be at least 1; got 0"),
+        ("fit X.npy -o a --image-shape 28", 2, "must be like 28x28 or 32x32x3; got 28"),
+        ("fit nothing.npy -o a", 1, "error: there is no file or folder nothing.npy"),
+        ("fit m.safetensors -o a", 1, "must be an .npy file, an .npz file or a folder of PNG"),
+        ("fit flat.npy -o a", 1, "must have rows: two axes or more"),
+        ("fit pickled.npy -o a", 1, "error: "),
+        ("fit empty -o a", 1, "empty has no PNG images"),
+        ("fit two.npz -o a", 1, "has the arrays a, b: name one with --key"),
+        ("fit X.npy -o m.safetensors", 1, "m.safetensors is there already; --force replaces it"),
+        ("fit X.npy -o no/m", 1, "there is no folder"),
+        ("fit X.npy -o empty", 1, "empty is a folder"),
+        ("compress X.npy -m X.npy -o a", 1, "is not a model that skvqdraw"),
+        ("compress X.npy -m nothing -o a", 1, "No such file or directory: 'nothing'"),
+        ("compress X.npy -m m.safetensors -o a --max-error -1", 1, "max_error must be at least 0"),
+        ("compress X.npy -m mnist-60bit -o a", 1, "X has 12 features, but VQDRAW is expecting 784"),
+        ("decompress X.npy -m m.safetensors -o a.npy", 1, "this is no stream of skvqdraw"),
+        ("decompress X.skvq -m m.safetensors -o a.txt", 1, "must be an .npy file, an .npz file"),
+        ("decompress X.skvq -m m.safetensors -o images", 1, "shape is known: --image-shape"),
+        ("decompress X.skvq -m m.safetensors -o other", 1, "other files than PNG images"),
+        ("decompress X.skvq -m mnist-60bit -o a.npy", 1, "must be the model that compressed"),
+        ("decompress half.skvq -m m.safetensors -o a.npy", 1, "before its end. The stages before"),
+        ("info nothing", 1, "No such file or directory: 'nothing'"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(folder, capsys, line, status, message):
+    model, X = folder
+    np.save("flat.npy", np.zeros(3))
+    np.save("pickled.npy", np.array([[{}]]), allow_pickle=True)
+    np.savez("two.npz", a=X, b=X)
+    data = codec.compress(model, X)
+    Path("X.skvq").write_bytes(data)
+    Path("half.skvq").write_bytes(data[:-1])
+    Path("empty").mkdir()
+    Path("other").mkdir()
+    Path("other", "precious.txt").touch()
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    assert run(line) == status
+    said = capsys.readouterr().err
+    assert message in said
+    if status == 1:
+        assert said.count("\n") == 1
+        assert said.startswith("skvqdraw: error: ")
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+
+
+def test_a_key_names_an_array(folder):
+    _, X = folder
+    np.savez("two.npz", a=X, b=X[:10])
+    assert run("compress two.npz --key b -m m.safetensors -o b.skvq --quiet") == 0
+    assert codec.inspect("b.skvq").n_samples == 10
+    np.savez("named.npz", X=X[:4], y=np.arange(4))
+    assert run("compress named.npz -m m.safetensors -o c.skvq --quiet") == 0
+    assert codec.inspect("c.skvq").n_samples == 4
+
+
+def test_what_is_there_is_replaced_with_force_alone(folder):
+    assert run("compress X.npy -m m.safetensors -o X.skvq --quiet") == 0
+    Path("Y").mkdir()  # an empty folder is nothing to be kept
+    line = "decompress X.skvq -m m.safetensors -o Y --image-shape 4x3"
+    assert run(line) == 0
+    assert run(line) == 1
+    assert run(f"{line} --force") == 0
+    assert len(list(Path("Y").iterdir())) == 30
+    assert run("sample -m m.safetensors -o Y --image-shape 4x3 -n 5 --force") == 0
+    assert sorted(path.name for path in Path("Y").iterdir()) == [f"{i}.png" for i in range(5)]
+    Path("Y", "precious.txt").touch()
+    assert run(f"{line} --force") == 1
+    assert Path("Y", "precious.txt").exists()
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "sample", "fit"])
+def test_an_interrupt_leaves_no_half_file(folder, command, capsys, monkeypatch):
+    model, X = folder
+    Path("X.skvq").write_bytes(codec.compress(model, X))
+    Path("Y.npy").write_bytes(b"before")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("_encode", "_decode", "fit"):
+        monkeypatch.setattr(ClusterBoosting, name, interrupted)
+    line = {
+        "compress": "compress X.npy -m m.safetensors -o X.skvq --force --quiet",
+        "decompress": "decompress X.skvq -m m.safetensors -o Y.npy --force --quiet",
+        "sample": "sample -m m.safetensors -o Y.npy --force",
+        "fit": "fit X.npy -o m.safetensors --force --quiet --estimator cluster-boosting",
+    }[command]
+    assert run(line) == 130
+    assert capsys.readouterr().err == "skvqdraw: interrupted: nothing was written\n"
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_images_that_cannot_all_be_written_leave_nothing(folder, monkeypatch):
+    X = np.zeros((5, 12), np.uint8)
+    n_left = [3]
+
+    def saved(image, path):
+        n_left[0] -= 1
+        if not n_left[0]:
+            raise OSError("no space left on device")
+        Path(path).touch()
+
+    Path("Y").mkdir()
+    Path("Y", "0.png").write_bytes(b"before")
+    monkeypatch.setattr(Image.Image, "save", saved)
+    with pytest.raises(OSError, match="no space"):
+        rows.write(X, "Y", (4, 3))
+    assert [path.read_bytes() for path in Path("Y").iterdir()] == [b"before"]
+    assert not list(Path().glob(".Y*"))
+
+
+@pytest.mark.filterwarnings("default")
+def test_truncated_files_are_told(folder, capsys):
+    model, X = folder
+    data = codec.compress(model, X)
+    Path("half.skvq").write_bytes(data[: 76 + 12 + 8 + 5])
+    line = "decompress half.skvq -m m.safetensors -o a.npy --allow-truncated --quiet"
+    assert run(line) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("skvqdraw: warning: 1 of 3 stages are decoded: the stream ends")
+    assert said.out == "a.npy: 30 rows\n"
+    assert run("info half.skvq") == 0
+    assert "n_whole_stages:  1\n" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(folder, capsys, monkeypatch):
+    def warned(arguments):
+        import warnings
+
+        warnings.warn("a\nlong   one", ConvergenceWarning, stacklevel=1)
+        yield "done"
+
+    monkeypatch.setattr(commands, "info", warned)
+    assert run("info X") == 0
+    assert capsys.readouterr() == ("done\n", "skvqdraw: warning: a long one\n")
+
+
+def test_python_m_skvqdraw(folder, monkeypatch, capsys):
+    import runpy
+
+    monkeypatch.setattr(sys, "argv", ["skvqdraw", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("skvqdraw", run_name="__main__")
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"skvqdraw {skvqdraw.__version__}\n"
