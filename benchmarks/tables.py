@@ -329,7 +329,8 @@ def codec(result):
     yield "Bytes an image at the error of ours with a beam of 16, and how many times ours:\n"
     yield table(equal, ("bytes", "times_ours"), figure)
     yield "Bytes of a stream of 10,000 codes, and those above code length and tables:\n"
-    yield table(result.get("overhead", {}), ("bytes", "code_length", "tables", "overhead"), figure)
+    columns = ("bytes", "code_length", "tables", "overhead")
+    yield table(result.get("overhead", {}), columns, "{:,.0f}".format)
     yield "Options written and read in a second:\n\n" + table(
         result.get("symbols", {}), ("write", "read"), figure
     )
@@ -350,7 +351,7 @@ def codec(result):
 
 
 def short_codec():
-    """Return bytes an image at our error, for docs/compression.md."""
+    """Return bytes an image at our error, for README.md and docs/compression.md."""
     for result in results("codec")[:1]:
         n_bytes, error = result["at_equal_error"]["ours"]
         rows = {
@@ -363,8 +364,9 @@ def short_codec():
                     "times": f"{row['times_ours']:.1f}",
                 }
         shown = table(rows, ("bytes an image", "times"), str)
-        return f"\nAt a squared error of {error:.4f}:\n\n{shown}\n"
-    return ""
+        body = f"\nDigits of MNIST, at a squared error of {error:.4f}:\n\n{shown}\n"
+        return {"codec_short": body}
+    return {}
 
 
 def short_baselines():
@@ -411,8 +413,8 @@ def main():
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
     for path, bodies in (
         (DOCS, sections),
-        (README, {"headline": headline(), "baselines": short_baselines()}),
-        (COMPRESSION, {"codec_short": short_codec()}),
+        (README, {"headline": headline(), "baselines": short_baselines(), **short_codec()}),
+        (COMPRESSION, short_codec()),
     ):
         old, new = filled(path, bodies)
         if new != old:

@@ -4,7 +4,7 @@ __all__ = ["FormatError", "InconsistentVersionWarning"]
 
 
 class FormatError(ValueError):
-    """A file is not a model that this version of skvqdraw can read.
+    """A file is not a model, or bytes are no compressed rows, that this version of skvqdraw reads.
 
     The message says what was expected and what was found.
 

@@ -71,7 +71,8 @@ def decompress(arguments):
         how |= {"row_shape": image_shape, "verbose": not arguments.quiet}
         codec.decompress_file(model, arguments.file, arguments.output, **how)
     else:
-        rows.write(codec.decompress(model, arguments.file, **how), arguments.output, image_shape)
+        X = codec.decompress(model, arguments.file, **how)
+        rows.write(X, arguments.output, image_shape, arguments.quiet)
     yield f"{arguments.output}: {codec.inspect(arguments.file).n_samples:,} rows"
 
 
@@ -81,7 +82,7 @@ def sample(arguments):
     model = _model(arguments.model)
     image_shape = _image_shape(model, arguments.image_shape)
     X = model.sample(arguments.rows, random_state=arguments.seed)
-    rows.write(X, arguments.output, image_shape)
+    rows.write(X, arguments.output, image_shape, arguments.quiet)
     yield f"{arguments.output}: {len(X):,} rows"
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from ..files.atomic import write_atomically
 
@@ -83,11 +84,11 @@ def check_target(path, force, *, rows):
         _pillow()
 
 
-def write(X, path, image_shape):
+def write(X, path, image_shape, quiet=True):
     """Write rows to an .npy or .npz file or to a folder of PNG images."""
     path, X = Path(path), X.reshape(len(X), *(image_shape or X.shape[1:]))
     if path.suffix == "":
-        _write_images(X, path)
+        _write_images(X, path, quiet)
         return
     file = io.BytesIO()
     if path.suffix == ".npy":
@@ -97,7 +98,7 @@ def write(X, path, image_shape):
     write_atomically(path, [file.getbuffer()])
 
 
-def _write_images(X, folder):
+def _write_images(X, folder, quiet):
     """Write images into a new folder, and put it in its place when all of them are there."""
     if X.ndim < 3:
         raise ValueError("rows are written as images only if their shape is known: --image-shape.")
@@ -110,7 +111,7 @@ def _write_images(X, folder):
     digits = len(str(len(X) - 1))
     try:
         new.mkdir()
-        for i, pixels in enumerate(X):
+        for i, pixels in enumerate(tqdm(X, unit="image", disable=quiet)):
             _pillow().fromarray(pixels).save(new / f"{i:0{digits}}.png")
         if folder.exists():
             os.replace(folder, old)
