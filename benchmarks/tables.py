@@ -311,7 +311,7 @@ def codec(result):
     }
     rows = {name: dict(zip(("bytes", "error"), p, strict=True)) for name, p in ours.items()}
     for name, point in files.get("usual", {}).items():
-        where = "one picture" if name.endswith("one picture") else "single files"
+        where = "single files" if name.endswith("single files") else "one picture"
         row = rows.setdefault(name.removesuffix(f", {where}"), {})
         row |= {f"{what}, {where}": n for what, n in zip(("bytes", "error"), point, strict=True)}
     for row in rows.values():

@@ -6,6 +6,7 @@ the format byte by byte.
 """
 
 import io
+import math
 import mmap
 import os
 from numbers import Integral, Real
@@ -51,11 +52,12 @@ def compress(estimator, X, *, prior=None, n_stages=None, max_error=None):
     X : array-like of shape (n_samples, n_features)
         Rows, as `encode` takes them. Their dtype is that of what `decompress` returns.
     prior : MarginalPrior, MarkovPrior or None, default=None
-        How likely codes are, fitted on codes of other rows, without labels. It is stored, and codes
-        take as many bits as it says, and 0.0014 of a bit for each option. None, the default, takes
-        ``ceil(log2(n_options))`` bits for each option: nearly as few for codes of `VQDRAW`, and
-        needs no other package. With a prior, constriction (``pip install 'skvqdraw[codec]'``) must
-        be there, here and where rows are decompressed.
+        How likely codes are, fitted on codes of other rows, without labels. It is stored (at most
+        2**21 counts, 2**20 for a stage), and codes take as many bits as it says, and 0.0014 of a
+        bit for each option. None, the default, takes ``ceil(log2(n_options))`` bits for each
+        option: nearly as few for codes of `VQDRAW`, and needs no other package. With a prior,
+        constriction (``pip install 'skvqdraw[codec]'``) must be there, here and where rows are
+        decompressed.
     n_stages : int or None, default=None
         How many stages of each code to keep, from 1 to those of the model. None keeps all.
     max_error : float or None, default=None
@@ -82,7 +84,7 @@ def compress(estimator, X, *, prior=None, n_stages=None, max_error=None):
     See Also
     --------
     compress_file : Writes a file, a part at a time.
-    pack_codes : Codes as bytes without anything else.
+    skvqdraw.pack_codes : Codes as bytes without anything else.
 
     Examples
     --------
@@ -103,8 +105,8 @@ def compress(estimator, X, *, prior=None, n_stages=None, max_error=None):
 def compress_file(estimator, X, path, *, prior=None, n_stages=None, max_error=None, verbose=False):
     """Write rows to a file, compressed.
 
-    X may be a memory map: it is read a part at a time, and only what will be in the file is held in
-    memory. The file is written whole or not at all.
+    X may be a memory map: it is read a part at a time, and what is held in memory is a few times
+    what will be in the file. The file is written whole or not at all.
 
     Parameters
     ----------
@@ -162,7 +164,7 @@ def decompress(estimator, data, *, n_stages=None, allow_truncated=False):
     -------
     X : ndarray of shape (n_samples, n_features)
         ``estimator.decode(codes)`` in the dtype of the rows that were compressed. Integers are
-        rounded, to the least or the largest one where they do not reach.
+        rounded, and no number is beyond the least or the largest of its dtype.
 
     Raises
     ------
@@ -172,6 +174,8 @@ def decompress(estimator, data, *, n_stages=None, allow_truncated=False):
         If it was made with another model.
     ImportError
         If it was made with a prior and constriction is not installed.
+    MemoryError
+        If there is no room for what it holds; `inspect` tells how many rows these are.
     OSError
         If there is no such file, or it cannot be read.
 
@@ -248,10 +252,10 @@ def decompress_file(
     >>> np.load(path + ".npy", mmap_mode="r").shape
     (1000, 8)
     """
-    header, reader = _reader(_view(os.fspath(path)), n_stages, allow_truncated)
+    header, reader = _reader(_view(os.fsdecode(path)), n_stages, allow_truncated)
     _check_model(estimator, header)
-    row_shape = (header.n_features,) if row_shape is None else tuple(row_shape)
-    if np.prod(row_shape) != header.n_features:
+    row_shape = (header.n_features,) if row_shape is None else tuple(map(int, row_shape))
+    if min(row_shape, default=1) < 1 or math.prod(row_shape) != header.n_features:
         raise ValueError(
             f"row_shape must have {header.n_features} numbers, as rows do; got {row_shape}."
         )
@@ -283,6 +287,8 @@ def decode_codes(data, *, allow_truncated=False):
         If the stream is damaged, its end is missing, or it is none.
     ImportError
         If it was made with a prior and constriction is not installed.
+    MemoryError
+        If there is no room for what it holds; `inspect` tells how many rows these are.
     OSError
         If there is no such file, or it cannot be read.
 
@@ -367,7 +373,7 @@ def inspect(data):
 
 
 def _compressed(estimator, X, prior, n_stages, max_error, verbose):
-    """Return the pieces of bytes of a stream."""
+    """Return an iterator over the bytes of a stream, when all that can be checked has been."""
     _check_estimator(estimator)
     most, n_options = estimator._code_shape
     n_stages = most if n_stages is None else n_stages
@@ -388,10 +394,18 @@ def _compressed(estimator, X, prior, n_stages, max_error, verbose):
     )
     if wrong := container.check_numbers(**{n: getattr(header, n) for n in container.MOST}):
         raise ValueError(f"{wrong}. Compress a part of it at a time.")
+    return _pieces_of(estimator, X, header, writer, max_error, verbose)
+
+
+def _pieces_of(estimator, X, header, writer, max_error, verbose):
+    """Yield the bytes of a stream; rows are encoded when the first are asked for."""
     with _bar(len(X), verbose) as bar:
         for block in blocks(len(X)):
-            writer.write(*_codes_and_lengths(estimator, X[block], n_stages, max_error, bar))
-    return container.pack(header, writer.finish())
+            codes_and_lengths = _codes_and_lengths(
+                estimator, X[block], header.n_stages, max_error, bar
+            )
+            writer.write(*codes_and_lengths)
+    yield from container.pack(header, writer.finish())
 
 
 def _codes_and_lengths(estimator, X, n_stages, max_error, bar):
@@ -461,7 +475,8 @@ def _check_prior(prior, n_stages, n_options):
 def _view(data):
     """Return a view of bytes, or of the bytes of a file."""
     if not isinstance(data, (str, os.PathLike)):
-        return memoryview(data)
+        view = memoryview(data)
+        return view if view.c_contiguous else memoryview(view.tobytes())
     with open_regular(data) as file:
         if not os.fstat(file.fileno()).st_size:
             return memoryview(b"")  # of nothing there is no map
@@ -549,6 +564,8 @@ def _decoded(estimator, codes, lengths):
 def _as_dtype(X, dtype):
     """Return rows in the dtype that they had: integers rounded, and within what these can be."""
     if dtype.kind == "f":
+        if dtype.itemsize < X.itemsize:
+            X = X.clip(np.finfo(dtype).min, np.finfo(dtype).max)
         return X.astype(dtype, copy=False)
     if dtype.kind == "b":
         return X >= 0.5

@@ -5,6 +5,7 @@ installed: arrays are opened without importing it. See :doc:`/compression`.
 """
 
 import asyncio
+import copy
 import os
 import re
 import tempfile
@@ -42,7 +43,8 @@ def register(model):
     Parameters
     ----------
     model : VQDRAW, ClusterBoosting, another CodeTransformer, str or path-like
-        The fitted model, or the name of a file that holds it.
+        The fitted model, or the name of a file that holds it. It is copied: arrays are coded as it
+        is now, with the `beam_size` and so on that it has now.
 
     Returns
     -------
@@ -55,8 +57,8 @@ def register(model):
     >>> from skvqdraw import ClusterBoosting
     >>> from skvqdraw.zarr import register
     >>> X = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
-    >>> register(ClusterBoosting(n_stages=4, n_options=16).fit(X)) in (None, "")
-    False
+    >>> len(register(ClusterBoosting(n_stages=4, n_options=16).fit(X)))
+    64
     """
     if isinstance(model, (str, os.PathLike)):
         model = load(model)
@@ -66,7 +68,8 @@ def register(model):
             f"{type(model).__name__}."
         )
     fingerprint = model.fingerprint()
-    _REGISTERED[fingerprint] = model
+    # A copy: another fit would make another model of it, whose chunks nobody could read.
+    _REGISTERED[fingerprint] = copy.deepcopy(model)
     return fingerprint
 
 
@@ -101,7 +104,8 @@ def create_array(store, model, X=None, *, shape=None, dtype=None, chunk_rows=10_
     Raises
     ------
     ValueError
-        If rows do not have as many numbers as the model's.
+        If rows do not have as many numbers as the model's, or neither rows nor both of `shape` and
+        `dtype` are given.
 
     Notes
     -----
@@ -123,6 +127,8 @@ def create_array(store, model, X=None, *, shape=None, dtype=None, chunk_rows=10_
     >>> bool((zarr.open_array(path)[:] == model.reconstruct(X)).all())
     True
     """
+    if X is None and (shape is None or dtype is None):
+        raise ValueError("X must be given, or else both shape and dtype of the rows to come.")
     shape = np.shape(X) if shape is None else tuple(shape)
     dtype = np.asanyarray(X).dtype if dtype is None else dtype
     array = zarr.create_array(
@@ -299,9 +305,7 @@ def _file_of(fingerprint):
 
 def _model(fingerprint, looked_at=()):
     """Return a model that is registered or comes with the package, or say where it is not."""
-    for name in MODELS:
-        if fingerprint not in _REGISTERED:
-            register(load_pretrained(name))
+    _register_packaged(fingerprint)
     if fingerprint in _REGISTERED:
         return _REGISTERED[fingerprint]
     where = [f"those registered in this process ({len(_REGISTERED)})", *looked_at]
@@ -313,8 +317,17 @@ def _model(fingerprint, looked_at=()):
     )
 
 
+def _register_packaged(fingerprint):
+    """Register the models that come with the package, if one with that fingerprint is wanted."""
+    with _LOADING:
+        for name in MODELS:
+            if fingerprint not in _REGISTERED:
+                register(load_pretrained(name))
+
+
 async def _found(fingerprint, byte_getter):
     """Return a model that is known already, or lies in the store beside a chunk or above it."""
+    await asyncio.to_thread(_register_packaged, fingerprint)
     store, path = getattr(byte_getter, "store", None), getattr(byte_getter, "path", "")
     folders, looked_at = path.split("/")[:-1], []
     while store is not None and fingerprint not in _REGISTERED:
@@ -346,11 +359,13 @@ def _register_bytes(fingerprint, data, place):
 
 
 def _encoded(model, chunk_array, chunk_spec):
-    """Return the bytes of a chunk, of its rows up to the last that is not empty."""
+    """Return the bytes of a chunk, of its rows up to the last that is not empty, or None."""
     X = chunk_array.as_numpy_array().reshape(chunk_spec.shape[0], -1)
     fill = chunk_spec.fill_value
     empty = np.isnan(X) if np.isnan(fill) else np.equal(X, fill)
-    n_rows = 1 + int(np.flatnonzero(~empty.all(axis=1)).max(initial=0))
+    n_rows = 1 + int(np.flatnonzero(~empty.all(axis=1)).max(initial=-1))
+    if not n_rows:
+        return None  # zarr stores no such chunk
     with _CODING:
         data = compress(model, np.ascontiguousarray(X[:n_rows]))
     return chunk_spec.prototype.buffer.from_bytes(data)

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 import skvqdraw
 from skvqdraw import ClusterBoosting, codec
 from skvqdraw.cli import commands, main, rows
+from skvqdraw.priors import MarginalPrior
 
 Image = pytest.importorskip("PIL.Image")
 PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
@@ -57,7 +58,7 @@ def test_the_documented_transcript(tmp_path, monkeypatch, capsys):
 
 def masked(text):
     text = re.sub(r"[0-9a-f]{64}", "<fingerprint>", text)
-    return re.sub(r"\b\d+\.\d+\b|(?<=rows: )\d+", "<number>", text)
+    return re.sub(r"\b\d+\.\d+\b|(?<=rows: )\d+|(?<=the model of )[\d,]+", "<number>", text)
 
 
 def test_rows_come_back_as_they_were(folder):
@@ -114,9 +115,9 @@ def test_folders_of_images(tmp_path, mode):
         np.testing.assert_array_equal(X[0].reshape(5, 6, 3), pixels)
     rows.write(X, tmp_path / "again", shape)
     np.testing.assert_array_equal(rows.read(tmp_path / "again")[0], X)
-    rows.write(X / np.float32(255), tmp_path / "floats", shape)  # white is 1
+    rows.write(X / np.float32(255), tmp_path / "floats", shape, white=1)
     np.testing.assert_array_equal(rows.read(tmp_path / "floats")[0], X)
-    rows.write(X.astype(float), tmp_path / "wide", shape)  # white is 255
+    rows.write(X.astype(float), tmp_path / "wide", shape)
     np.testing.assert_array_equal(rows.read(tmp_path / "wide")[0], X)
     Image.new("L", (9, 9)).save(tmp_path / "images" / "a.png")
     with pytest.raises(ValueError, match="images must be of one size and kind: .*a.png has shape"):
@@ -131,12 +132,16 @@ def test_folders_of_images(tmp_path, mode):
     [
         ("", 2, "the following arguments are required: COMMAND"),
         ("fit X.npy", 2, "required: -o/--output"),
-        ("fit X.npy -o a --stages 0", 2, "must be at least 1; got 0"),
+        ("fit X.npy -o a --stages 0", 2, "must be an integer of at least 1; got 0"),
         ("fit X.npy -o a --image-shape 28", 2, "must be like 28x28 or 32x32x3; got 28"),
         ("fit nothing.npy -o a", 1, "error: there is no file or folder nothing.npy"),
         ("fit m.safetensors -o a", 1, "must be an .npy file, an .npz file or a folder of PNG"),
         ("fit flat.npy -o a", 1, "must have rows: two axes or more"),
-        ("fit pickled.npy -o a", 1, "error: "),
+        ("fit none.npy -o a", 1, "none of which is empty"),
+        ("fit pickled.npy -o a", 1, "pickled.npy cannot be read: "),
+        ("fit cut.npz -o a", 1, "cut.npz cannot be read: "),
+        ("fit broken -o a", 1, "broken/0.png cannot be read: "),
+        ("fit X.npy -o a --stages a", 2, "must be an integer of at least 1; got a"),
         ("fit empty -o a", 1, "empty has no PNG images"),
         ("fit two.npz -o a", 1, "has the arrays a, b: name one with --key"),
         ("fit X.npy -o m.safetensors", 1, "m.safetensors is there already; --force replaces it"),
@@ -145,13 +150,24 @@ def test_folders_of_images(tmp_path, mode):
         ("compress X.npy -m X.npy -o a", 1, "is not a model that skvqdraw"),
         ("compress X.npy -m nothing -o a", 1, "No such file or directory: 'nothing'"),
         ("compress X.npy -m m.safetensors -o a --max-error -1", 1, "max_error must be at least 0"),
-        ("compress X.npy -m mnist-60bit -o a", 1, "X has 12 features, but VQDRAW is expecting 784"),
+        ("compress X.npy -m m.safetensors -o m.safetensors --force", 1, "is what is read"),
+        ("compress X.npy -m m.safetensors -o X.npy --force", 1, "is what is read"),
+        ("fit X.npy -o link --force", 1, "is what is read"),
+        ("sample -m m.safetensors -o X --force", 1, "X is no folder"),
+        ("sample -m m.safetensors -o subfolders --force", 1, "other files than PNG images"),
+        ("sample -m m.safetensors -o a --image-shape 5x5", 1, "must have the 12 numbers of a row"),
+        ("sample -m prior.safetensors -o a", 1, "holds a MarginalPrior, which codes no rows"),
+        ("info prior.safetensors", 1, "holds a MarginalPrior"),
         ("decompress X.npy -m m.safetensors -o a.npy", 1, "this is no stream of skvqdraw"),
         ("decompress X.skvq -m m.safetensors -o a.txt", 1, "must be an .npy file, an .npz file"),
         ("decompress X.skvq -m m.safetensors -o images", 1, "shape is known: --image-shape"),
         ("decompress X.skvq -m m.safetensors -o other", 1, "other files than PNG images"),
-        ("decompress X.skvq -m mnist-60bit -o a.npy", 1, "must be the model that compressed"),
-        ("decompress half.skvq -m m.safetensors -o a.npy", 1, "before its end. The stages before"),
+        ("decompress X.skvq -m other.safetensors -o a.npy", 1, "must be the model that compressed"),
+        (
+            "decompress half.skvq -m m.safetensors -o a.npy",
+            1,
+            "decoded with --allow-truncated; inspect",
+        ),
         ("info nothing", 1, "No such file or directory: 'nothing'"),
     ],
 )
@@ -160,6 +176,15 @@ def test_errors_are_one_line_and_leave_nothing(folder, capsys, line, status, mes
     np.save("flat.npy", np.zeros(3))
     np.save("pickled.npy", np.array([[{}]]), allow_pickle=True)
     np.savez("two.npz", a=X, b=X)
+    np.save("none.npy", np.zeros((0, 3)))
+    Path("cut.npz").write_bytes(Path("two.npz").read_bytes()[:-30])
+    Path("X").touch()
+    Path("link").symlink_to("X.npy")
+    for folder in ("broken", "subfolders/0.png"):
+        Path(folder).mkdir(parents=True)
+    Path("broken", "0.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    MarginalPrior().fit([[0, 1], [1, 0]]).save("prior.safetensors")
+    ClusterBoosting(n_stages=3, n_options=4, random_state=1).fit(X).save("other.safetensors")
     data = codec.compress(model, X)
     Path("X.skvq").write_bytes(data)
     Path("half.skvq").write_bytes(data[:-1])
@@ -221,7 +246,7 @@ def test_an_interrupt_leaves_no_half_file(folder, command, capsys, monkeypatch):
         "fit": "fit X.npy -o m.safetensors --force --quiet --estimator cluster-boosting",
     }[command]
     assert run(line) == 130
-    assert capsys.readouterr().err == "skvqdraw: interrupted: nothing was written\n"
+    assert capsys.readouterr().err == "skvqdraw: interrupted: no file is half written\n"
     assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
@@ -242,6 +267,49 @@ def test_images_that_cannot_all_be_written_leave_nothing(folder, monkeypatch):
         rows.write(X, "Y", (4, 3))
     assert [path.read_bytes() for path in Path("Y").iterdir()] == [b"before"]
     assert not list(Path().glob(".Y*"))
+
+
+def test_folders_of_others_stay_and_the_old_one_too(folder, monkeypatch):
+    Path("Y").mkdir()
+    Path("Y", "0.png").write_bytes(b"before")
+    for name in (".Y.tmp", ".Y.old"):
+        Path(name).mkdir()
+        Path(name, "thesis.txt").touch()
+    replace, n_left = rows.os.replace, [2]
+
+    def fails_once(source, target):
+        n_left[0] -= 1
+        if not n_left[0]:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rows.os, "replace", fails_once)
+        with pytest.raises(KeyboardInterrupt):
+            rows.write(np.zeros((2, 12), np.uint8), Path("Y").absolute(), (4, 3))
+    assert Path("Y", "0.png").read_bytes() == b"before"
+    assert run("sample -m m.safetensors -o Y --image-shape 4x3 -n 2 --force --quiet") == 0
+    assert len(list(Path("Y").iterdir())) == 2
+    assert Path(".Y.tmp", "thesis.txt").exists()
+    assert Path(".Y.old", "thesis.txt").exists()
+    assert len(list(Path().glob(".Y*"))) == 2
+
+
+def test_white_is_what_the_model_has_seen(folder):
+    model, X = folder
+    small = ClusterBoosting(n_stages=3, n_options=4, random_state=0).fit(X / 255)
+    assert commands._white(model) == 255
+    assert commands._white(small) == 1
+
+
+@pytest.mark.filterwarnings("default")
+def test_few_steps_are_told(folder, capsys):
+    line = "fit X.npy -o a.safetensors --steps 2 --seed 0 --stages 2 --options 3 --quiet"
+    for each in (line, line.replace("a.safe", "b.safe")):
+        assert run(each) == 0
+        assert "warning: only 2 steps were made" in capsys.readouterr().err
+    same = (skvqdraw.load(f"{name}.safetensors").fingerprint() for name in "ab")
+    assert len(set(same)) == 1
 
 
 @pytest.mark.filterwarnings("default")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skvqdraw import ClusterBoosting, load_pretrained
-from skvqdraw.codec import inspect
+from skvqdraw.codec import compress, decompress, inspect
 from skvqdraw.exceptions import FormatError
 
 zarr = pytest.importorskip("zarr")
@@ -215,6 +215,37 @@ def test_fill_values(tmp_path, model, X):
     assert np.isnan(array[20:]).all()
     with pytest.raises(ValueError, match="NaN"):
         array[30:32] = X[:2]
+
+
+def test_empty_chunks_are_read_as_they_were(tmp_path, model):
+    options = {"shape": (100, 6), "dtype": "f4", "chunk_rows": 50}
+    for fill in (0, np.nan):
+        path = tmp_path / str(fill)
+        config = {"write_empty_chunks": True}
+        array = create_array(path, model, **options, fill_value=fill, config=config)
+        array[...] = fill
+        np.testing.assert_array_equal(array[:], np.full((100, 6), fill, np.float32))
+    with pytest.raises(ValueError, match="X must be given, or else both shape and dtype"):
+        create_array(tmp_path / "b", model, shape=(3, 6))
+
+
+def test_a_model_that_is_fitted_again_codes_as_it_did(tmp_path, X):
+    model = ClusterBoosting(n_stages=3, n_options=8, random_state=0).fit(X)
+    array = create_array(tmp_path / "a", model, shape=X.shape, dtype="f4", chunk_rows=100)
+    expected = model.reconstruct(X)
+    model.fit(2 * X[:100])
+    array[:] = X
+    zarr_module._REGISTERED.clear()
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a")[:], expected)
+
+
+def test_chunks_may_have_codes_of_any_length(tmp_path, model, X):
+    array = create_array(tmp_path / "a", model, X, chunk_rows=100)
+    data = compress(model, X[:100], max_error=0.5)
+    (tmp_path / "a" / "c" / "0" / "0").write_bytes(data)
+    expected = decompress(model, data)
+    np.testing.assert_array_equal(array[:100], expected)
+    np.testing.assert_array_equal(array[5:9, 1], expected[5:9, 1])
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,14 @@ def main(argv=None):
                 sys.stdout.write(line + "\n")
             sys.stdout.flush()
         except KeyboardInterrupt:
-            _tell("interrupted", "nothing was written")
+            _tell("interrupted", "no file is half written")
             return _INTERRUPTED
         except BrokenPipeError:  # who reads has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (OSError, ValueError, TypeError, RuntimeError, MemoryError, ImportError) as error:
-            _tell("error", error or type(error).__name__)
+            message = str(error) or type(error).__name__
+            _tell("error", message.replace("allow_truncated=True", "--allow-truncated"))
             return 1
     return 0
 

@@ -8,12 +8,13 @@ from .._version import __version__
 _ROWS = "an .npy file, an .npz file, or a folder of PNG images of one size"
 _EPILOG = """\
 a first try:
-  skvqdraw fit photos/ -o photos.safetensors --time 60
-  skvqdraw compress photos/ -m photos.safetensors -o photos.skvq
-  skvqdraw info photos.skvq
-  skvqdraw decompress photos.skvq -m photos.safetensors -o decoded/
+  skvqdraw fit digits/ -o digits.safetensors --time 60
+  skvqdraw compress digits/ -m digits.safetensors -o digits.skvq
+  skvqdraw info digits.skvq
+  skvqdraw decompress digits.skvq -m digits.safetensors -o decoded/
 
-Keep the model: without it nothing can be decompressed.
+Keep the model: without it nothing can be decompressed. It is meant for many rows of
+one kind: images of up to about 64 x 64 pixels, or vectors.
 """
 
 
@@ -43,8 +44,9 @@ def _fit(commands):
         default=64,
         help="what each is chosen from: 64 take 6 bits [64]",
     )
+    command.add_argument("--time", type=float, help="seconds of training; longer is better [300]")
     command.add_argument(
-        "--time", type=float, default=300, help="seconds of training; longer is better [300]"
+        "--steps", type=_positive, help="steps of training instead, for the same model each time"
     )
     _image_shape(command, "rows are images of this size (folders and arrays of images tell it)")
     command.add_argument(
@@ -65,7 +67,7 @@ def _compress(commands):
     command.add_argument(
         "--max-error",
         type=float,
-        help="end each code as soon as its error, in squared units of the rows, is no larger",
+        help="end each code as soon as its loss, as fit tells it, is no larger",
     )
     command.add_argument(
         "--beam", type=_positive, help="hypotheses to follow: more find better codes, slowly [1]"
@@ -109,9 +111,7 @@ def _data(command):
 
 
 def _model(command):
-    command.add_argument(
-        "-m", "--model", required=True, help="the file that fit wrote, or mnist-60bit"
-    )
+    command.add_argument("-m", "--model", required=True, help="the file that fit wrote")
 
 
 def _target(command, metavar, text):
@@ -130,14 +130,13 @@ def _image_shape(command, text):
 
 
 def _seed(command):
-    command.add_argument("--seed", type=int, help="the same integer, the same result")
+    command.add_argument("--seed", type=int, help="the same integer, the same draws")
 
 
 def _positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1; got {number}")
-    return number
+    if not re.fullmatch(r"0*[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1; got {text}")
+    return int(text)
 
 
 def _shape(text):

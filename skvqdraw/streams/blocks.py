@@ -32,6 +32,7 @@ class CodesWriter:
         self.stages = [
             self.writer(n_options, prior and prior._table(s)[0]) for s in range(n_stages)
         ]
+        self.tables = [] if prior is None else [tables.pack(prior, n_stages)]
         self.lengths = [] if has_lengths else None
 
     def write(self, codes_NS, lengths_N=None):
@@ -45,16 +46,14 @@ class CodesWriter:
     def finish(self):
         """Return the sections of the stream."""
         stages = [stage.finish() for stage in self.stages]
-        before = [] if self.prior is None else [tables.pack(self.prior, len(stages))]
-        return before + ([] if self.lengths is None else [self._lengths()]) + stages
+        return self.tables + ([] if self.lengths is None else [self._lengths()]) + stages
 
     def _lengths(self):
         """Return the section of lengths: with a prior, how often each occurs, and then each."""
-        lengths_N, n_values = np.concatenate(self.lengths), len(self.stages) + 1
-        counts_K = np.bincount(lengths_N, minlength=n_values)
-        writer = self.writer(n_values, counts_K[None])
-        for block in blocks(len(lengths_N)):
-            writer.write(lengths_N[block], _contexts(None, lengths_N[block]))
+        counts_K = _occurrences(self.lengths, len(self.stages) + 1)
+        writer = self.writer(len(counts_K), counts_K[None])
+        for lengths_N in self.lengths:
+            writer.write(lengths_N, _contexts(None, lengths_N))
         head = b"" if self.prior is None else counts_K.astype(_COUNTS).tobytes()
         return head + writer.finish()
 
@@ -81,8 +80,12 @@ class CodesReader:
             self.reader(section, header.n_options, self.prior and self.prior._table(s)[0])
             for s, section in enumerate(sections)
         ]
-        for s, stage in enumerate(self.stages):
-            self._check_room(stage, self._n_codes(s))
+        n_codes_S = np.full(header.n_stages, header.n_samples)
+        if self.lengths_N is not None:
+            some = (self.lengths_N[block] for block in blocks(header.n_samples))
+            n_codes_S -= _occurrences(some, header.n_stages + 1).cumsum()[:-1]
+        for stage, n_codes in zip(self.stages, n_codes_S, strict=False):
+            self._check_room(stage, n_codes)
 
     def blocks(self):
         """Yield (slice, codes (N, T), lengths (N,) or None) of blocks of rows."""
@@ -99,12 +102,6 @@ class CodesReader:
             yield block, codes_NT, None if lengths_N is None else np.minimum(lengths_N, n_stages)
         for stage in self.stages:
             stage.finish()
-
-    def _n_codes(self, stage):
-        """Return how many rows have an option of a stage."""
-        if self.lengths_N is None:
-            return self.header.n_samples
-        return np.count_nonzero(self.lengths_N > stage)
 
     def _check_room(self, reader, n_symbols):
         if n_symbols > reader.most:
@@ -131,6 +128,14 @@ class CodesReader:
             lengths_N[block] = reader.read(n_some, np.zeros(n_some, np.intp))
         reader.finish()
         return lengths_N
+
+
+def _occurrences(blocks_of_values, n_values):
+    """Return how often each value occurs in some blocks."""
+    counts_K = np.zeros(n_values, np.int64)
+    for values_N in blocks_of_values:
+        counts_K += np.bincount(values_N, minlength=n_values)
+    return counts_K
 
 
 def _contexts(prior, prefix):

@@ -111,7 +111,8 @@ class RangeReader:
     @property
     def most(self):
         """How many symbols the bytes can hold."""
-        likeliest = (self.tables_XK.max(axis=1) / self.tables_XK.sum(axis=1)).max()
+        share = (self.tables_XK.max(axis=1) / self.tables_XK.sum(axis=1)).max()
+        likeliest = min(share + 2 / 2**24, 1 - 2**-24)  # as chances of 24 bits are rounded
         return math.floor((32 * self.n_words + 64) / -math.log2(likeliest))
 
     def read(self, n_symbols, contexts_N):

@@ -18,18 +18,19 @@ from ..priors._counts import (
     MarkovPrior,
 )
 
-# Counts that a stream may hold: 32 MiB while it is read.
-_MOST_COUNTS = 2**22
+# Counts that a stream may hold, and those of one stage: 16 MiB, and arithmetic with 8.
+_MOST_COUNTS, _MOST_OF_A_STAGE = 2**21, 2**20
 _SIZES = (1, 2, 4, 8)
 
 
 def pack(prior, n_stages):
     """Return the bytes of the first stages of a prior without classes."""
     counts_SXK, weights_SL = prior.counts_[:n_stages, 0], prior.weights_[:n_stages]
-    if counts_SXK.size > _MOST_COUNTS:
+    if counts_SXK.size > _MOST_COUNTS or counts_SXK[0].size > _MOST_OF_A_STAGE:
         raise ValueError(
-            f"prior must have at most {_MOST_COUNTS} counts to be stored with codes; {prior} has "
-            f"{counts_SXK.size}. Take one of lower order."
+            f"prior must have at most {_MOST_COUNTS} counts, {_MOST_OF_A_STAGE} for a stage, to be "
+            f"stored with codes; {prior} has {counts_SXK.size}, {counts_SXK[0].size} for a stage. "
+            "Take one of lower order."
         )
     size = np.min_scalar_type(counts_SXK.max()).itemsize
     counts = counts_SXK.astype(f"<u{size}").tobytes()
@@ -41,7 +42,8 @@ def unpack(data, n_stages, n_options):
     """Return the prior, or say what is wrong with its bytes."""
     order, size = bytes(data[:2]) if len(data) > 1 else (0, 0)
     n_counts = n_stages * n_options ** (order + 1)
-    if order > HIGHEST_ORDER or size not in _SIZES or n_counts > _MOST_COUNTS:
+    is_large = n_counts > _MOST_COUNTS or n_counts // n_stages > _MOST_OF_A_STAGE
+    if order > HIGHEST_ORDER or size not in _SIZES or is_large:
         raise FormatError(
             f"the prior must be of order {HIGHEST_ORDER} at most, with {_MOST_COUNTS} integers of "
             f"{_SIZES} bytes at most; it is of order {order}, with {n_counts} of {size}"
