@@ -82,7 +82,7 @@ def test_rows_come_back_as_they_were(folder):
 
 @pytest.mark.parametrize("estimator", ["vqdraw", "cluster-boosting"])
 def test_fit_writes_the_model_that_was_asked_for(folder, estimator, capsys):
-    line = "--stages 2 --options 5 --time 0.5 --seed 0 --quiet --estimator " + estimator
+    line = "--stages 2 --options 5 --steps 60 --seed 0 --quiet --estimator " + estimator
     assert run(f"fit X.npy -o new.safetensors {line}") == 0
     said = capsys.readouterr()
     assert said.out.startswith("new.safetensors: 2 stages of 5 options, 6 bits a row\nloss of the")

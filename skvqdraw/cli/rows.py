@@ -95,7 +95,8 @@ def _check_replaced(path, given, force, is_folder, inputs):
     if any(os.path.exists(other) and os.path.samefile(path, other) for other in inputs):
         raise FileExistsError(f"{given} is what is read; it is not replaced.")
     if is_folder != path.is_dir() or not (path.is_dir() or path.is_file()):
-        raise FileExistsError(f"{given} is {'a folder' if path.is_dir() else 'no folder'}.")
+        wrong = "a folder" if path.is_dir() else "no folder" if is_folder else "no regular file"
+        raise FileExistsError(f"{given} is {wrong}.")
     others = list(path.iterdir()) if is_folder else [path]
     if is_folder and any(o.is_symlink() or not _is_image(o) for o in others):
         raise FileExistsError(f"{given} holds other files than PNG images; name another folder.")
