@@ -430,16 +430,14 @@ def check_prior(prior):
         assert prior.bits(codes).shape == (4,)
 
 
-def run(numbers, folder, log=print):
-    """Run cases; return how often what came of them."""
+def tried(numbers, case, log):
+    """Try cases, each with a time that it may take; return how often what came of them."""
     faulthandler.enable()
-    X, saved = originals(folder)
-    ORIGINALS[:] = saved
-    memory, outcomes = Memory(), Counter()
+    outcomes = Counter()
     for number in numbers:
         faulthandler.dump_traceback_later(120, exit=True)
         try:
-            outcomes[run_case(number, X, saved, folder / "model", memory)] += 1
+            outcomes[case(number)] += 1
         except BaseException as error:
             raise AssertionError(f"case {number}: {type(error).__name__}: {error}") from error
         finally:
@@ -447,6 +445,14 @@ def run(numbers, folder, log=print):
         if number % 10_000 == 9_999:
             log(f"up to case {number}: {outcomes.total()} cases, all as they should be")
     return outcomes
+
+
+def run(numbers, folder, log=print):
+    """Run cases; return how often what came of them."""
+    X, saved = originals(folder)
+    ORIGINALS[:] = saved
+    memory = Memory()
+    return tried(numbers, lambda n: run_case(n, X, saved, folder / "model", memory), log)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,13 @@ take more memory than twice the stream and 64 MiB while it is refused, and nothi
 """
 
 import argparse
-import faulthandler
 import struct
 import time
 import warnings
 import zlib
-from collections import Counter
 
 import numpy as np
-from fuzz_load import ANYWHERE, MIB, Memory, lie_of_the_length, pick
+from fuzz_load import ANYWHERE, MIB, Memory, lie_of_the_length, pick, tried
 
 from skvqdraw import ClusterBoosting
 from skvqdraw.codec import compress, decode_codes, decompress, inspect
@@ -187,20 +185,9 @@ def run_case(number, model, saved, memory):
 
 def run(numbers, log=print):
     """Run cases; return how often what came of them."""
-    faulthandler.enable()
     model, saved = originals()
-    memory, outcomes = Memory(), Counter()
-    for number in numbers:
-        faulthandler.dump_traceback_later(120, exit=True)
-        try:
-            outcomes[run_case(number, model, saved, memory)] += 1
-        except BaseException as error:
-            raise AssertionError(f"case {number}: {type(error).__name__}: {error}") from error
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-        if number % 10_000 == 9_999:
-            log(f"up to case {number}: {outcomes.total()} cases, all as they should be")
-    return outcomes
+    memory = Memory()
+    return tried(numbers, lambda n: run_case(n, model, saved, memory), log)
 
 
 if __name__ == "__main__":
