@@ -197,8 +197,8 @@ def decompress(estimator, data, *, n_stages=None, allow_truncated=False):
     header, reader = _reader(_view(data), n_stages, allow_truncated)
     _check_model(estimator, header)
     X = np.empty((header.n_samples, header.n_features), header.dtype)
-    for piece, rows in _rows(estimator, header, reader):
-        X[piece] = rows
+    for some, rows in _rows(estimator, header, reader):
+        X[some] = rows
     return X
 
 
@@ -515,18 +515,23 @@ def _check_model(estimator, header):
     )
     if (n_options, n_features) != (shape[1], estimator.n_features_in_) or n_stages > shape[0]:
         raise FormatError(
-            f"it says {n_stages} stages of {n_options} options for {n_features} features, and its "
-            f"model has {shape[0]} of {shape[1]} for {estimator.n_features_in_}"
+            f"the stream says {n_stages} stages of {n_options} options for {n_features} features, "
+            f"and its model has {shape[0]} of {shape[1]} for {estimator.n_features_in_}"
         )
 
 
-def _rows(estimator, header, reader):
-    """Yield (slice, rows in their dtype), a piece at a time."""
+def _rows(estimator, header, reader, wanted=None):
+    """Yield (indices, rows in their dtype), a piece at a time: of all rows, or of some in order."""
     for block, codes, lengths in reader.blocks():
-        for piece in pieces(len(codes), header.n_features):
-            rows = _decoded(estimator, codes[piece], None if lengths is None else lengths[piece])
-            start = block.start + piece.start
-            yield slice(start, start + len(rows)), _as_dtype(rows, header.dtype)
+        rows = np.arange(block.start, block.start + len(codes))
+        if wanted is not None:
+            rows = np.intersect1d(rows, wanted, assume_unique=True)
+        for piece in pieces(len(rows), header.n_features):
+            places = rows[piece] - block.start
+            decoded = _decoded(
+                estimator, codes[places], None if lengths is None else lengths[places]
+            )
+            yield rows[piece], _as_dtype(decoded, header.dtype)
 
 
 def decompressed_rows(estimator, data, wanted, X):
@@ -539,13 +544,8 @@ def decompressed_rows(estimator, data, wanted, X):
             f"a stream of rows of shape {X.shape} at most and dtype {X.dtype} is expected; this "
             f"one says {header.n_samples} rows of {header.n_features} of dtype {header.dtype}"
         )
-    for block, codes, lengths in reader.blocks():
-        some = wanted[(wanted >= block.start) & (wanted < block.start + len(codes))]
-        for piece in pieces(len(some), header.n_features):
-            rows = some[piece]
-            lengths_of_some = None if lengths is None else lengths[rows - block.start]
-            decoded = _decoded(estimator, codes[rows - block.start], lengths_of_some)
-            X[rows] = _as_dtype(decoded, header.dtype)
+    for some, rows in _rows(estimator, header, reader, wanted):
+        X[some] = rows
 
 
 def _decoded(estimator, codes, lengths):
