@@ -25,7 +25,7 @@ LAYERS = [
     ),
     (
         set(),
-        "nn/paper nn/arrays nn/preparation nn/guiding nn/coding nn/objective nn/start nn/work nn/sections refiners",
+        "nn/paper nn/arrays nn/preparation nn/guiding nn/tiles nn/coding nn/objective nn/start nn/work nn/sections refiners",
     ),
     (
         set(),

@@ -10,7 +10,7 @@ import torch
 from skvqdraw._rows import TILE_ROWS
 from skvqdraw.losses import LogLoss, SquaredError
 from skvqdraw.nn import DenseRound, networks
-from skvqdraw.nn.coding import TileCoder
+from skvqdraw.nn.coding import RoundCoder
 from skvqdraw.nn.objective import accumulate_gradients, stage_weights
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner
 
@@ -36,14 +36,14 @@ def make_target(n_rows, dtype=torch.float64):
 
 
 def encode(network, target, n_stages=S, loss=None, *, tile_rows=32, **options):
-    coder = TileCoder(network, loss or SquaredError(), D, tile_rows=tile_rows, **options)
+    coder = RoundCoder(network, loss or SquaredError(), D, tile_rows=tile_rows, **options)
     tiles = target.split(coder.n_samples)
     coded = [coder.encode(coder.filled(tile), n_stages) for tile in tiles]
     return tuple(torch.cat(parts)[: len(target)] for parts in zip(*coded, strict=True))
 
 
 def decode(network, codes):
-    coder = TileCoder(network, SquaredError(), D, tile_rows=32)
+    coder = RoundCoder(network, SquaredError(), D, tile_rows=32)
     tiles = codes.split(coder.n_samples)
     return torch.cat([coder.decode(coder.filled(tile)) for tile in tiles])[: len(codes)]
 
@@ -130,7 +130,7 @@ def test_among_equals_the_lowest_index_wins():
             return DenseRound(self.options.expand(len(x), 3, 1))
 
     with torch.no_grad():
-        codes, _ = TileCoder(Constant(), SquaredError(), 1, tile_rows=4).encode(torch.ones(4, 1), 2)
+        codes, _ = RoundCoder(Constant(), SquaredError(), 1, tile_rows=4).encode(torch.ones(4, 1), 2)
     assert torch.equal(codes, torch.ones(4, 2, dtype=torch.int64))
 
 

@@ -15,6 +15,7 @@ from skvqdraw._rows import TILE_ROWS
 from skvqdraw._threads import count_threads, in_order
 from skvqdraw.nn import DenseRound, RefinementNetwork
 from skvqdraw.nn import coding as coding_module
+from skvqdraw.nn import tiles as tiles_module
 from skvqdraw.nn.work import count_multiplications
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 
@@ -147,7 +148,7 @@ def test_threads_are_shared_by_all_who_call(two_threads):
 
 
 def forget_what_was_seen():
-    coding_module._Trust._known.clear()
+    tiles_module._Trust._known.clear()
 
 
 def rows_seen(vq, n_rows):
@@ -199,7 +200,7 @@ def test_what_prefixes_show_says_nothing_of_longer_codes():
     forget_what_was_seen()
     for length in (0, 1, 5):
         vq.decode(np.zeros((3, length), dtype=int))
-    known = coding_module._Trust._known[vq.network_]
+    known = tiles_module._Trust._known[vq.network_]
     assert sorted(how[:2] for how in known) == [("decode", 0), ("decode", 1), ("decode", 5)]
 
 
@@ -207,14 +208,14 @@ def test_losses_that_differ_in_the_last_bit_are_noticed(monkeypatch):
     """Also where the codes are the same."""
     vq = drawing(n_jobs=1)
     forget_what_was_seen()
-    small = coding_module.TileCoder.encode
+    small = coding_module.RoundCoder.encode
 
     def nudged(self, target_ND, n_stages):
         nudge = 1 + (self.n_samples < 256) * 1e-7
         return small(self, target_ND * nudge, n_stages)
 
-    monkeypatch.setattr(coding_module.TileCoder, "encode", nudged)
-    known = coding_module._Trust._known
+    monkeypatch.setattr(coding_module.RoundCoder, "encode", nudged)
+    known = tiles_module._Trust._known
     vq.encode(X[:5])
     assert list(known[vq.network_].values()) == [{8: -1}]
     vq.encode(X[:5])

@@ -17,7 +17,7 @@ class RoundWalk(Walk):
 
     Parameters
     ----------
-    coder : TileCoder
+    coder : RoundCoder
         Whose tile it is.
     preparation : Preparation
         What leads to and from the network.
