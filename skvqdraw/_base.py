@@ -74,6 +74,8 @@ class Storable(BaseEstimator):
 
     _learned: dict = {}
     """The kinds of learned attributes by name: those of the class, and with them its bases'."""
+    _specs_advice: dict = {}
+    """What to set, by the names of parameters that may be specifications or names of such."""
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -84,6 +86,34 @@ class Storable(BaseEstimator):
                 merged |= vars(base).get("_declared", vars(base)).get(name, {})
             setattr(cls, name, merged)
         cls._learned = dict(sorted(cls._learned.items(), key=lambda item: item[1].rank))
+
+    def set_params(self, **params):
+        """Set parameters of this estimator, and of the specifications among them.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters by name; those of a specification as ``refiner__hidden_size``.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no specification that could have it.
+        """
+        for name in params:
+            owner = name.partition("__")[0]
+            value = params.get(owner, getattr(self, owner, None))
+            if "__" in name and owner in self._specs_advice and not hasattr(value, "set_params"):
+                raise ValueError(
+                    f"{name} cannot be set: {owner}={value!r} has no parameters of its own. Set "
+                    f"{self._specs_advice[owner]}."
+                )
+        return super().set_params(**params)
 
     def _saved_params(self):
         """Return the parameters that a file holds."""
@@ -247,6 +277,34 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         """Stages and options of the fitted model, whatever the parameters say by now."""
         return self.code_usage_.shape
 
+    @property
+    def _prefix_lengths(self):
+        """How long prefixes are that can be decoded, in order; by default any length will do.
+
+        A subclass whose integers only tell something together leaves out what is between. Its
+        `_decode` then takes prefixes of other lengths as the next shorter one of these.
+        """
+        return range(self._code_shape[0] + 1)
+
+    def _refuse_parts(self, what, n_columns):
+        """Refuse prefixes that cannot be decoded."""
+        if n_columns not in self._prefix_lengths:
+            lengths = [*self._prefix_lengths]
+            raise ValueError(
+                f"{what} must have {', '.join(map(str, lengths[:-1]))} or {lengths[-1]} columns: "
+                f"integers of {type(self).__name__} are places of a level, not refinements, and "
+                f"only whole levels decode; got {n_columns}. Give whole levels."
+            )
+
+    def _refuse_proposals(self, what):
+        """Refuse what looks at the options of each stage, where these tell nothing one by one."""
+        if len(self._prefix_lengths) <= self._code_shape[0]:
+            raise ValueError(
+                f"{what} are not to be had: integers of {type(self).__name__} are places of a "
+                "level, not refinements, so an option leads to no row before its level is whole. "
+                "Use a prior, or an estimator that refines, such as skvqdraw.VQDRAW."
+            )
+
     def _validate_X(self, X, *, reset):
         """Return X as a 2-D array of finite numbers, uncopied and in its own dtype."""
         if getattr(X, "ndim", 2) > 2:
@@ -335,7 +393,9 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         """
         check_is_fitted(self)
         n_stages, n_options = self._code_shape
-        return self._decode(check_codes(codes, n_options, max_stages=n_stages))
+        codes = check_codes(codes, n_options, max_stages=n_stages)
+        self._refuse_parts("codes", codes.shape[1])
+        return self._decode(codes)
 
     def proposals(self, codes):
         """Return what each option of the next stage would lead to.
@@ -359,6 +419,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         """
         check_is_fitted(self)
         n_stages, n_options = self._code_shape
+        self._refuse_proposals("proposals")
         return self._propose(check_codes(codes, n_options, max_stages=n_stages - 1))
 
     def fingerprint(self):
@@ -565,12 +626,14 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
                 "y needs a prior that was fitted with labels. Pass one, such as "
                 "skvqdraw.priors.MarkovPrior().fit(codes, labels), or leave y out."
             )
+        prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
+        self._refuse_parts("prefix", prefix_NT.shape[1])
         if guide is None and prior is not None:
             how = {"y": y, "prefix": prefix, "temperature": temperature}
             return prior.sample(n_samples, **how, random_state=random_state)
-        prefix_NT = check_prefix(prefix, n_samples, n_options, max_stages=n_stages)
         rng = check_random_state(random_state)
         if guide is not None:
+            self._refuse_proposals("guided samples")
             guide = check_guide(guide, n_samples, self.n_features_in_)
             log_chances = None
             if prior is not None:

@@ -46,6 +46,13 @@ def undisturbed(device):
         yield
 
 
+def low_precision(device, bf16):
+    """Return a context in which networks compute in bfloat16, or as they are."""
+    # No cache: weights cast in one step would still be there in the next, unless this were the
+    # outermost of nested contexts, and within an evaluation each is needed once.
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
+
+
 def trains_in_bf16(device):
     """Whether matrix products in bfloat16 run natively, not emulated, on `device`."""
     if device.type == "cuda":

@@ -12,6 +12,7 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
+    Options,
     StrOptions,
     validate_parameter_constraints,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "HasMethods",
     "ImageShape",
     "Interval",
+    "Options",
     "StrOptions",
     "align_sparse_interface",
     "check_sample_weight",

@@ -1,5 +1,6 @@
 """VQ-DRAW: sequential discrete auto-encoding without an encoder."""
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -21,10 +22,10 @@ from .nn.objective import accumulate_gradients
 from .nn.preparation import Preparation
 from .nn.refinement import hook
 from .nn.start import first_options
-from .nn.work import count_multiplications
+from .nn.work import count_multiplications, go_through_stages
 from .refiners import MLPRefiner
 from .training.estimator import TrainedMixin
-from .training.task import Task
+from .training.row_task import RowTask
 
 
 @known
@@ -208,6 +209,11 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         ],
     }
     _softness = 2.0
+    _specs_advice = {
+        "refiner": "refiner=MLPRefiner() first, which 'auto' stands for, or another one of "
+        "skvqdraw.refiners",
+        "loss": "loss to an object first",
+    }
     _learned: dict = {
         "mean_": Array("M", "float32", "float64"),
         "scale_": Number(Interval(Real, 0, None, closed="neither")),
@@ -284,39 +290,6 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         self.random_state = random_state
         self.verbose = verbose
 
-    def set_params(self, **params):
-        """Set parameters of this estimator, of its refiner and of its loss.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters by name; those of the refiner as ``refiner__hidden_size``.
-
-        Returns
-        -------
-        self : VQDRAW
-            The estimator.
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter, or no refiner that could have it.
-        """
-        advice = {
-            "refiner": "refiner=MLPRefiner() first, which 'auto' stands for, or another one of "
-            "skvqdraw.refiners",
-            "loss": "loss to an object first",
-        }
-        for name in params:
-            owner = name.partition("__")[0]
-            value = params.get(owner, getattr(self, owner, None))
-            if "__" in name and owner in advice and not hasattr(value, "set_params"):
-                raise ValueError(
-                    f"{name} cannot be set: {owner}={value!r} has no parameters of its own. Set "
-                    f"{advice[owner]}."
-                )
-        return super().set_params(**params)
-
     def _task(self, resume):
         task = _Drawing(self)
         if resume:
@@ -333,13 +306,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
             "refiner": (self.refiner_, same_specs(task.refiner, self.refiner_)),
             "loss": (self.loss_, losses.find(self.loss).goes_on(self.loss_)),
         }
-        for name, (fitted, same) in fitted_and_same.items():
-            if not same:
-                raise ValueError(
-                    f"{name} cannot change while training goes on; fitted with {fitted}, got "
-                    f"{getattr(self, name)}. Set it back, or start again with warm_start=False "
-                    "and fit."
-                )
+        self._refuse_changes(fitted_and_same)
 
     def _network(self):
         return built(self.refiner_, self.loss_, self.n_features_in_, *self._code_shape)
@@ -439,7 +406,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         return self.loss_.inverse_link(self._parameters(codes))
 
 
-class _Drawing(Task):
+class _Drawing(RowTask):
     """What a fit of VQDRAW trains. Axes: S stages, K options, N rows, D features."""
 
     _ways_to_a_smaller_network = ("a smaller refiner", "a smaller n_options")
@@ -449,12 +416,7 @@ class _Drawing(Task):
         auto = estimator.refiner == "auto"
         self.refiner = MLPRefiner() if auto else clone(estimator.refiner)
         # Where X has been seen, the loss knows what X says of it.
-        self.criterion = getattr(estimator, "loss_", None) or losses.find(estimator.loss)
-        self.preparation = None
-
-    @property
-    def unit(self):
-        return float(self.criterion.unit(self.preparation.scale))
+        super().__init__(getattr(estimator, "loss_", None) or losses.find(estimator.loss))
 
     def _is_ours(self):
         return comes_with_package(type(self.refiner))
@@ -467,11 +429,10 @@ class _Drawing(Task):
         return network
 
     def learn(self, X, y, rows, sample_weight, rng):
-        mean_D, scale = self.criterion.mean_and_scale(X, sample_weight)
-        self.load_arrays({"mean": mean_D, "scale": scale or self._scale_of_constant_data(mean_D)})
+        super().learn(X, y, rows, sample_weight, rng)
         start_from_table = hook(self.network, "start_from_table")
         if start_from_table is not None:
-            width = len(mean_D)
+            width = len(self.preparation.mean_D)
 
             def prepared(rows):
                 prepared_ND = np.empty((len(rows), width), dtype=np.float32)
@@ -484,32 +445,10 @@ class _Drawing(Task):
             options = first_options(prepared, rows, width, n_options, rng, sample_weight)
             start_from_table(self.preparation.options(options))
 
-    def _scale_of_constant_data(self, mean_D):
-        """Return a scale where data have none of their own.
-
-        It is nothing beside them, so that they are reconstructed as they are; but not where other
-        rows are to follow. Its square is a number.
-        """
-        if self.one_pass:
-            return 1.0
-        largest = float(np.abs(mean_D).max()) or 1.0
-        return min(max(float(np.finfo(np.float32).eps) * largest, 1e-140), 1e140)
-
-    def arrays(self):
-        return {"mean": self.preparation.mean_D, "scale": np.array(self.preparation.scale)}
-
-    def load_arrays(self, arrays):
-        order = hook(self.network, "feature_order")
-        self.preparation = Preparation(
-            self.criterion, arrays["mean"], float(arrays["scale"]), order
-        )
-
-    def prepare(self, X, y):
-        return (self.preparation.forward(X),)
-
     def work(self, n_rows):
         width = self.estimator.n_features_in_ * self.criterion.n_params
-        return count_multiplications(self.network, n_rows, width, self.estimator.n_stages)
+        stages = partial(go_through_stages, self.network, width, self.estimator.n_stages)
+        return count_multiplications(self.network, n_rows, stages)
 
     def sums(self):
         S, K = self.estimator.n_stages, self.estimator.n_options

@@ -426,7 +426,7 @@ def _lengths(estimator, codes, X, max_error):
     lengths = np.full(len(codes), codes.shape[1])
     for piece in pieces(*X.shape):
         left = np.arange(len(X))[piece]
-        for length in range(codes.shape[1]):
+        for length in (n for n in estimator._prefix_lengths if n < codes.shape[1]):
             good = estimator._losses_of(codes[left, :length], X[left]) <= max_error
             lengths[left[good]] = length
             left = left[~good]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from . import _cluster_boosting, _vqdraw  # noqa: F401  what files may name
+from . import _cluster_boosting, _vqdraw, _vqvae  # noqa: F401  what files may name
 from .files import model
 from .files.json import KNOWN
 from .priors import AutoregressivePrior, MarginalPrior, MarkovPrior  # noqa: F401  these, too
@@ -28,7 +28,7 @@ def load(path, *, allow=()):
 
     Returns
     -------
-    estimator : VQDRAW, ClusterBoosting, a prior or a class in `allow`
+    estimator : VQDRAW, VQVAE, ClusterBoosting, a prior or a class in `allow`
         The fitted estimator: same parameters, same codes. The memory of `VQDRAW.partial_fit` (its
         optimizer) is not saved; training can go on, with a fresh one.
 

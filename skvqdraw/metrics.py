@@ -234,7 +234,8 @@ def rate_distortion_curve(estimator, X, *, X_validation=None, metric="squared_er
     Returns
     -------
     curve : Bunch
-        Arrays of shape (n_stages,). `bits`: what the prefix that ends with the stage takes,
+        Arrays of shape (n_stages,); of :class:`~skvqdraw.VQVAE`, which decodes whole levels,
+        (n_levels,). `bits`: what the prefix that ends with the stage takes,
         ``(stage + 1) * log2(n_options)``, uncompressed. `train` and, if asked for, `validation`:
         the metric of its reconstruction, the mean over rows and features.
 
@@ -265,10 +266,10 @@ def rate_distortion_curve(estimator, X, *, X_validation=None, metric="squared_er
             "for numbers, 'accuracy' for symbols."
         )
     bits_per_stage = np.log2(_n_options(estimator))
-    train = _means_by_stage(estimator, X, _METRICS[metric])
-    curve = Bunch(bits=np.arange(1, len(train) + 1) * bits_per_stage, train=train)
+    lengths, train = _means_by_length(estimator, X, _METRICS[metric])
+    curve = Bunch(bits=lengths * bits_per_stage, train=train)
     if X_validation is not None:
-        curve.validation = _means_by_stage(estimator, X_validation, _METRICS[metric])
+        _, curve.validation = _means_by_length(estimator, X_validation, _METRICS[metric])
     return curve
 
 
@@ -560,15 +561,16 @@ def _n_options(estimator):
     )
 
 
-def _means_by_stage(estimator, X, compare):
-    """Return the mean of what is counted of the reconstructions from each length of prefix."""
+def _means_by_length(estimator, X, compare):
+    """Return the lengths of prefixes, and the mean of what is counted of their reconstructions."""
     codes = np.asarray(estimator.encode(X))  # of X as it is, with the names of its columns
     _some_codes(codes)  # their dtype stays what `decode` expects
     X = check_array(X, input_name="X")
-    sums = np.zeros(codes.shape[1])
+    lengths = np.array(getattr(estimator, "_prefix_lengths", range(codes.shape[1] + 1))[1:])
+    sums = np.zeros(len(lengths))
     for start in range(0, len(X), _DECODED_ROWS):
         rows = slice(start, start + _DECODED_ROWS)
-        for stage in range(len(sums)):
-            decoded = np.asarray(estimator.decode(codes[rows, : stage + 1]), dtype=np.float64)
-            sums[stage] += compare(decoded, X[rows]).sum()
-    return sums / X.size
+        for place, length in enumerate(lengths):
+            decoded = np.asarray(estimator.decode(codes[rows, :length]), dtype=np.float64)
+            sums[place] += compare(decoded, X[rows]).sum()
+    return lengths, sums / X.size

@@ -288,9 +288,7 @@ class ConvRefiner(_FactoredRefiner):
         self.rounds_per_trunk = rounds_per_trunk
 
     def _trunk_maker(self, n_features, n_params):
-        height, width, channels = _check_image_shape(
-            self.image_shape, n_features, self.downsampling
-        )
+        height, width, channels = check_image_shape(self.image_shape, n_features, self.downsampling)
         return partial(
             ConvTrunk,
             image_shape=(height, width, channels),
@@ -604,7 +602,7 @@ class PaperRefiner(Refiner):
         validate_params(self)
         architecture = ARCHITECTURES[self.architecture]
         shape = architecture.image_shape if self.image_shape is None else self.image_shape
-        height, width, channels = _check_image_shape(shape, n_features, architecture.downsampling)
+        height, width, channels = check_image_shape(shape, n_features, architecture.downsampling)
         # Parameters of a pixel are to a convolution as channels of it.
         shape = height, width, channels * n_params
         return PaperNetwork(self.architecture, shape, n_stages, n_options, self.segment_length)
@@ -621,7 +619,7 @@ def _check_sequence_length(refiner, n_features):
         )
 
 
-def _check_image_shape(image_shape, n_features, downsampling):
+def check_image_shape(image_shape, n_features, downsampling):
     """Return (height, width, channels), or say what does not fit."""
     height, width, channels = image_shape if len(image_shape) == 3 else (*image_shape, 1)
     if height * width * channels != n_features:
@@ -632,6 +630,6 @@ def _check_image_shape(image_shape, n_features, downsampling):
     if height % downsampling or width % downsampling:
         raise ValueError(
             f"height and width of image_shape={image_shape} must be multiples of {downsampling}, "
-            "the refiner's downsampling; choose another downsampling or pad the images."
+            "the downsampling; choose another downsampling or pad the images."
         )
     return height, width, channels

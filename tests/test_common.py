@@ -4,7 +4,8 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw import VQDRAW, VQVAE, ClusterBoosting
+from skvqdraw.autoencoders import MLPAutoencoder
 from skvqdraw.losses import Gaussian
 from skvqdraw.preprocessing import CharacterTokenizer
 from skvqdraw.refiners import MLPRefiner
@@ -19,8 +20,18 @@ def boosting(**params):
     return ClusterBoosting(3, 4, random_state=0, **params)
 
 
+def vqvae(**params):
+    autoencoder = MLPAutoencoder(n_positions=3, hidden_size=16, n_blocks=1)
+    return VQVAE(4, autoencoder=autoencoder, max_steps=10, random_state=0, **params)
+
+
 EXPECTED_FAILED_CHECKS = {
     VQDRAW: {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "weights scale the loss of rows that are drawn in mini-batches"
+        ),
+    },
+    VQVAE: {
         "check_sample_weight_equivalence_on_dense_data": (
             "weights scale the loss of rows that are drawn in mini-batches"
         ),
@@ -41,6 +52,9 @@ EXPECTED_FAILED_CHECKS = {
         small(loss=Gaussian()),
         small(beam_size=2),
         small(early_stopping=True, validation_fraction=0.3),
+        vqvae(),
+        vqvae(encoding="soft", n_levels=2),
+        vqvae(encoding="ordinal", codebook_weight=1.0, early_stopping=True),
         boosting(),
         boosting(encoding="onehot-dense"),
         boosting(encoding="soft"),
@@ -54,7 +68,7 @@ def test_common_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("make", [small, boosting])
+@pytest.mark.parametrize("make", [small, vqvae, boosting])
 @pytest.mark.parametrize("encoding", ["onehot", "onehot-dense", "ordinal", "soft"])
 @pytest.mark.parametrize(
     "name",
@@ -70,7 +84,7 @@ def test_checks_that_are_not_yielded(name, encoding, make):
     getattr(estimator_checks, name)(type(estimator).__name__, estimator)
 
 
-@pytest.mark.parametrize("make", [small, boosting])
+@pytest.mark.parametrize("make", [small, vqvae, boosting])
 @pytest.mark.parametrize("encoding", ["onehot-dense", "ordinal", "soft"])
 @pytest.mark.parametrize(
     "name",

@@ -23,6 +23,7 @@ from sklearn.base import clone
 
 import skvqdraw
 from skvqdraw import io
+from skvqdraw.autoencoders import ConvAutoencoder
 from skvqdraw.exceptions import FormatError, InconsistentVersionWarning
 from skvqdraw.losses import Categorical, Gaussian
 from skvqdraw.nn import DenseRound
@@ -153,6 +154,8 @@ def test_types_for_skops_to_trust_are_those_that_it_asks_for(X):
         make_estimator(refiner=PaperRefiner((8, 8)), max_steps=0).fit(X),
         make_estimator(refiner=SequenceRefiner(64), max_steps=0, loss=Gaussian()).fit(X),
         make_estimator(refiner=SectionRefiner(64), max_steps=0, loss=Categorical()).fit(X > 0),
+        skvqdraw.VQVAE(4, max_steps=1).fit(X),
+        skvqdraw.VQVAE(4, autoencoder=ConvAutoencoder((8, 8)), max_steps=1).fit(X),
         skvqdraw.ClusterBoosting(2, 4, random_state=np.random.RandomState(0)).fit(X),
         skvqdraw.ClusterBoosting(2, 4, loss="log_loss").fit(X),
         MarginalPrior().fit([[0, 1]], ["a"]),

@@ -25,15 +25,18 @@ LAYERS = [
     ),
     (
         set(),
-        "nn/paper nn/arrays nn/preparation nn/guiding nn/tiles nn/coding nn/objective nn/start nn/work nn/sections refiners",
+        "nn/paper nn/arrays nn/preparation nn/guiding nn/tiles nn/coding nn/codebook nn/autoencoders nn/level_coding nn/objective nn/start nn/work nn/sections refiners autoencoders",
     ),
     (
         set(),
         "training/__init__ training/schedule training/plan training/distributed training/state",
     ),
-    (set(), "training/task training/early_stopping training/progress training/batches"),
+    (
+        set(),
+        "training/task training/row_task training/early_stopping training/progress training/batches",
+    ),
     (set(), "training/loop training/identity training/checkpoint training/fit training/estimator"),
-    (set(), "priors/_autoregressive priors/__init__ base _vqdraw io"),
+    (set(), "priors/_autoregressive priors/__init__ base _vqdraw _vqvae io"),
     (set(), "streams/__init__ streams/container streams/symbols streams/tables streams/blocks"),
     ({"constriction"}, "codec"),
     (

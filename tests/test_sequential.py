@@ -130,7 +130,9 @@ def test_among_equals_the_lowest_index_wins():
             return DenseRound(self.options.expand(len(x), 3, 1))
 
     with torch.no_grad():
-        codes, _ = RoundCoder(Constant(), SquaredError(), 1, tile_rows=4).encode(torch.ones(4, 1), 2)
+        codes, _ = RoundCoder(Constant(), SquaredError(), 1, tile_rows=4).encode(
+            torch.ones(4, 1), 2
+        )
     assert torch.equal(codes, torch.ones(4, 2, dtype=torch.int64))
 
 

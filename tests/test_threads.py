@@ -16,7 +16,7 @@ from skvqdraw._threads import count_threads, in_order
 from skvqdraw.nn import DenseRound, RefinementNetwork
 from skvqdraw.nn import coding as coding_module
 from skvqdraw.nn import tiles as tiles_module
-from skvqdraw.nn.work import count_multiplications
+from skvqdraw.nn.work import count_multiplications, go_through_stages
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 
 X = np.random.default_rng(0).random((300, 36), dtype=np.float32)
@@ -357,7 +357,9 @@ def naive_multiplications(network, n_rows):
 @pytest.mark.parametrize("n_rows", [1, 2, 64])
 def test_multiplications_are_counted(n_rows):
     network = drawing(MLPRefiner(hidden_size=16, basis_size=4, stages_per_round=2)).network_
-    counted = count_multiplications(network, n_rows, X.shape[1], 5)
+    counted = count_multiplications(
+        network, n_rows, lambda: go_through_stages(network, X.shape[1], 5)
+    )
     assert counted == naive_multiplications(network, n_rows)
     assert not any(module._forward_hooks for module in network.modules())
 
@@ -373,7 +375,15 @@ def test_multiplications_of_convolutions():
         def forward(self, x, stage):
             return DenseRound(self.conv(x.view(-1, 3, 4, 4)).flatten(1)[:, None])
 
-    assert count_multiplications(Drawing(), 7, 48, 2) == 2 * 7 * (5 * 16) * (3 * 9)
+    drawing = Drawing()
+    counted = count_multiplications(drawing, 7, lambda: go_through_stages(drawing, 48, 2))
+    assert counted == 2 * 7 * (5 * 16) * (3 * 9)
+
+
+def test_multiplications_of_transposed_convolutions():
+    layer = torch.nn.ConvTranspose2d(3, 5, 4, 2, 1)
+    counted = count_multiplications(layer, 7, lambda: layer(torch.zeros(1, 3, 6, 8)))
+    assert counted == 7 * (3 * 6 * 8) * (5 * 4 * 4)
 
 
 @pytest.mark.parametrize("make", [lambda: boosting(beam_size=4), drawing], ids=["tables", "round"])

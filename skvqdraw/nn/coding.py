@@ -7,14 +7,14 @@ features, P parameters of all features.
 import numpy as np
 import torch
 
+from .._device import low_precision
 from .._rows import TILE_ROWS
 from .guiding import Measurement, RoundWalk
 from .tiles import TileCoder, Tiles
 
 
 class Coding(Tiles):
-    """Rows of X to codes and back by a refinement network; the options are those of `RoundCoder`.
-    """
+    """Rows of X to codes and back by a refinement network; options are those of `RoundCoder`."""
 
     def encoded(self, X, n_stages, rows=None):
         """Yield (slice, target_ND, codes_NS, x_NP) of X, or of the rows of it that are named."""
@@ -37,15 +37,6 @@ class Coding(Tiles):
 
         for tile, found in self._in_tiles(losses, len(X), n_stages):
             yield tile, *found
-
-    def decoded(self, codes):
-        """Yield (slice, x_NP) of codes or prefixes."""
-
-        def decode(coder, tile):
-            return (coder.decode(self._codes(coder, codes, tile)),)
-
-        for tile, (x_NP,) in self._in_tiles(decode, *codes.shape):
-            yield tile, x_NP
 
     def propose(self, codes, X):
         """Write the proposals of prefixes, rows in the units of X, into an array (N, K, D)."""
@@ -124,7 +115,6 @@ class RoundCoder(TileCoder):
         width = n_features * loss.n_params
         self._start_NP = next(network.parameters()).new_zeros(self.n_samples, width)
         self._first = evaluate(network, self._start_NP, 0, bf16)
-
 
     def encode(self, target_ND, n_stages):
         """Return codes (N, S) of the targets of a tile, and their reconstructions (N, P).
@@ -227,7 +217,5 @@ def follow(a_round, codes_MT):
 
 def evaluate(network, x_NP, stage, bf16):
     """Return the network's round at `stage`; low precision reaches the network, never a loss."""
-    # No cache: weights cast in one step would still be there in the next, unless this were the
-    # outermost of nested contexts, and within an evaluation each is needed once.
-    with torch.autocast(x_NP.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+    with low_precision(x_NP.device, bf16):
         return network(x_NP, stage)

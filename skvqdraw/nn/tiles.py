@@ -63,6 +63,15 @@ class Tiles:
         self.fewer_rows = [size for size in _FEWER_ROWS if on_cpu and size < self.tile_rows]
         self.coders, self.lock = {}, Lock()
 
+    def decoded(self, codes):
+        """Yield (slice, x_NP) of codes or prefixes."""
+
+        def decode(coder, tile):
+            return (coder.decode(self._codes(coder, codes, tile)),)
+
+        for tile, (x_NP,) in self._in_tiles(decode, *codes.shape):
+            yield tile, x_NP
+
     def _new_coder(self, tile_rows):
         """Return a `TileCoder` of tiles of so many rows."""
         raise NotImplementedError

@@ -77,7 +77,7 @@ class StagesDisplay(GridDisplay):
         cls._check(estimator, "encode", "decode")
         image_shape = check_image_shape(image_shape, estimator.n_features_in_)
         n_stages, n_options = estimator.code_usage_.shape
-        stages = _check_stages(stages, n_stages)
+        stages = _check_stages(stages, getattr(estimator, "_prefix_lengths", range(n_stages + 1)))
         if np.ndim(X) == 2 and len(X) > _MAX_ROWS:
             raise ValueError(
                 f"X must have at most {_MAX_ROWS} rows, which are drawn one below the other; got "
@@ -99,15 +99,16 @@ class StagesDisplay(GridDisplay):
         ax.xaxis.tick_top()
 
 
-def _check_stages(stages, n_stages):
-    """Return numbers of stages as an array, those to show by default for None."""
+def _check_stages(stages, lengths):
+    """Return lengths of prefixes as an array, those to show by default for None."""
     if stages is None:
-        n_shown = min(n_stages + 1, _MAX_STAGES)
-        return np.linspace(0, n_stages, n_shown).round().astype(int)
-    shown = list(stages) if np.iterable(stages) else [stages]
-    if not shown or not all(isinstance(s, Integral) and 0 <= s <= n_stages for s in shown):
+        n_shown = min(len(lengths), _MAX_STAGES)
+        return np.array(lengths)[np.linspace(0, len(lengths) - 1, n_shown).round().astype(int)]
+    shown, n_stages = list(stages) if np.iterable(stages) else [stages], lengths[-1]
+    if not shown or not all(isinstance(s, Integral) and s in lengths for s in shown):
+        allowed = f"[0, {n_stages}]" if len(lengths) > n_stages else f"{[*lengths]}"
         raise ValueError(
-            f"stages must be a sequence of integers in [0, {n_stages}], numbers of stages to "
+            f"stages must be a sequence of integers in {allowed}, numbers of stages to "
             f"decode; got {stages!r}. [0, {n_stages}] shows the mean and the whole code."
         )
     return np.array(shown)

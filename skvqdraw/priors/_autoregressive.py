@@ -284,13 +284,9 @@ class AutoregressivePrior(TrainedMixin, Prior):
 
     def _refuse_another_network(self):
         """Refuse to go on training with another shape."""
-        for name in ("n_options", "hidden_size", "n_blocks"):
-            fitted, wanted = getattr(self, f"{name}_"), getattr(self, name)
-            if wanted not in (None, fitted):
-                raise ValueError(
-                    f"{name} cannot change while training goes on; fitted with {fitted}, got "
-                    f"{wanted}. Set it back, or start again with warm_start=False and fit."
-                )
+        fitted = {n: getattr(self, f"{n}_") for n in ("n_options", "hidden_size", "n_blocks")}
+        same = {name: getattr(self, name) in (None, value) for name, value in fitted.items()}
+        self._refuse_changes({name: (value, same[name]) for name, value in fitted.items()})
 
     def _labels(self, codes, y):
         check_consistent_length(codes, y)

@@ -41,10 +41,13 @@ def prepared_batches(task, X, y, sample_weight, order, processes, *, n_parts=1):
     """
     for rows in order:
         part_size = -(-len(rows) // n_parts)
-        parts = [rows[start : start + part_size] for start in range(0, len(rows), part_size)]
+        parts = np.split(np.arange(len(rows)), range(part_size, len(rows), part_size))
         shares = [processes.share(part) for part in parts]
-        own, sizes = np.concatenate(shares), [len(share) for share in shares]
+        places, sizes = np.concatenate(shares), [len(share) for share in shares]
+        own = rows[places]
         weight_N = torch.from_numpy(sample_weight[own].astype(np.float32)) / len(rows)
         tensors = *task.prepare(take_rows(X, own), None if y is None else y[own]), weight_N
+        if task.wants_places:
+            tensors = torch.from_numpy(places / len(rows)).float(), *tensors
         pieces = zip(*(tensor.to(task.device).split(sizes) for tensor in tensors), strict=True)
         yield [(batch, weight_N) for *batch, weight_N in pieces]

@@ -188,6 +188,16 @@ class TrainedMixin:
             if plan.one_pass:
                 self._partial_fit_state = fit.memory()
 
+    def _refuse_changes(self, fitted_and_same):
+        """Refuse to go on with a parameter that is not the same: {name: (value fitted, same)}."""
+        for name, (fitted, same) in fitted_and_same.items():
+            if not same:
+                raise ValueError(
+                    f"{name} cannot change while training goes on; fitted with {fitted}, got "
+                    f"{getattr(self, name)}. Set it back, or start again with warm_start=False "
+                    "and fit."
+                )
+
     def _same_in_all(self, processes, identity, memory, plan, rng):
         """Refuse to train in processes that were given different things; return a common rng."""
         identity["gradient_accumulation"] = plan.gradient_accumulation

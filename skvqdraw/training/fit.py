@@ -136,6 +136,7 @@ class Fit:
         """Make what changes beside the network."""
         task, plan = self.task, self.plan
         optimizer = make_optimizer(task.network, plan.learning_rate, plan.weight_decay)
+        task.optimizer = optimizer
         self.state = TrainingState(task.network, optimizer, self.step)
         self.early_stopping = EarlyStopping(plan.tol * task.unit, task.network)
         self.order_rng = np.random.default_rng(self.order_seed)

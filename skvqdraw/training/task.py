@@ -21,6 +21,11 @@ class Task:
         Whether the network is to compute in bfloat16. Set before the training begins.
     one_pass : bool
         Whether other rows may follow in other calls. Set before the training begins.
+    optimizer : torch.optim.Optimizer
+        What moves the network's parameters, for `after_step`. Set before the first step.
+    wants_places : bool
+        Whether batches are to begin with the place of each row in the whole batch, from 0 to 1:
+        the same however a batch is cut into parts and shared by processes.
     unit : float
         What `errors` are multiplied by to be in the units of X, and `tol` too.
 
@@ -43,6 +48,8 @@ class Task:
     device = None
     bf16 = False
     one_pass = False
+    optimizer = None
+    wants_places = False
     unit = 1.0
 
     def build(self):

@@ -1,0 +1,532 @@
+"""VQ-VAE: an auto-encoder whose latents are vectors of a codebook."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from ._base import CodeTransformer
+from ._codes import entropy_bits, option_counts
+from ._device import low_precision
+from ._rows import take_rows
+from ._sklearn import HasMethods, Interval, StrOptions, same_specs, validate_params
+from .autoencoders import MLPAutoencoder
+from .boosting.kmeans import cluster
+from .exceptions import FormatError
+from .files.json import comes_with_package, known
+from .files.learned import Array, Number, Spec
+from .losses import SquaredError
+from .nn.arrays import Network, network_arrays
+from .nn.autoencoders import Autoencoder
+from .nn.codebook import Codebook, straight_through
+from .nn.level_coding import LevelCoding
+from .nn.preparation import Preparation
+from .nn.work import count_multiplications
+from .training.estimator import TrainedMixin
+from .training.row_task import RowTask
+
+_MOST_LEVELS = 8
+_MOST_DIMS = 2**14
+# In training, the share of rows of which one level more is unknown to the decoder: so it learns
+# what to make of the levels above alone.
+_SHARE_CUT = 1 / 8
+# Latents of each option, rows at least and rows at most from which codebooks start.
+_LATENTS_PER_OPTION, _FEWEST_ROWS, _MOST_ROWS = 64, 256, 2048
+_ITERATIONS = 10  # of k-means on them
+
+
+@known
+class VQVAE(TrainedMixin, CodeTransformer):
+    """Auto-encoder whose latents are replaced by the nearest vectors of a codebook.
+
+    An encoder turns a row into latents, one for each position: a place of a grid for images, a
+    group of units otherwise. The index of the vector nearest to each is written down, and a decoder
+    turns the vectors back into the row. Positions are places, not refinements: codes decode whole,
+    and unlike those of :class:`VQDRAW`, random ones decode to nothing like a row. A prior that is
+    fitted to codes makes it a generator, see `sample`.
+
+    With ``n_levels=2`` it is a VQ-VAE-2: a top level of few positions, and a bottom level that is
+    encoded and decoded in the light of the top. Codes have the top first, which decodes alone.
+
+    Parameters
+    ----------
+    n_options : int, default=64
+        Number of vectors of each level's codebook, at least 2. 16 to 1024; powers of two waste no
+        bits.
+    n_levels : int, default=1
+        1 for a VQ-VAE, 2 for a VQ-VAE-2; up to 8.
+    code_dim : int, default=8
+        Dimensions of a vector. 4 to 64: the fewer, the more of the codebook is in use.
+    autoencoder : {"auto"} or Autoencoder, default="auto"
+        Specification of encoder and decoder, which says how many positions there are. "auto" is
+        :class:`~skvqdraw.autoencoders.MLPAutoencoder` with its defaults; for images,
+        :class:`~skvqdraw.autoencoders.ConvAutoencoder` is the better choice.
+    commitment_weight : float, default=1.0
+        What it weighs that latents are far from their vectors: ``beta`` of the paper. 0.25 to 4.
+    codebook_weight : float or None, default=None
+        None lets vectors be the moving averages of their latents. A number lets the optimizer move
+        them, and is the weight of what it then lowers: ``gamma``, 0.25 to 4.
+    encoding : {"onehot", "onehot-dense", "ordinal", "soft"}, default="onehot"
+        What `transform` returns: a sparse matrix, the same as an ndarray, the integers, or an
+        ndarray of how near each vector is to the latent.
+    max_steps : int or None, default=1000
+        Optimizer steps of a `fit`, 500 to 50,000; None for no limit but `max_time`. 0 leaves the
+        network as it starts.
+    max_time : float or None, default=None
+        Seconds of a `fit`, the start included; whichever of `max_steps` and `max_time` ends first
+        counts. A fit that ends by the clock is not reproducible.
+    batch_size : int, default=32
+        Rows per optimizer step, of all processes together where several make one fit. 16 to 256.
+        Of several levels, an eighth of the rows teach the decoder the levels above the last, and
+        with fewer than 8 rows nothing does.
+    gradient_accumulation : int, default=1
+        Parts in which a batch is computed, one after the other, so that it takes less memory.
+    learning_rate : float, default=6e-3
+        Highest learning rate of AdamW, after a warm-up over 5 % of the budget; it then falls along
+        a cosine. 1e-3 to 1e-2. `partial_fit` uses it as it is.
+    weight_decay : float, default=0.05
+        Weight decay of AdamW. 0 to 0.5.
+    early_stopping : bool, default=False
+        Whether to set rows aside, stop when their error no longer falls, and keep the best
+        network seen.
+    validation_fraction : float, default=0.1
+        Share of rows set aside, in (0, 1), at most 2048 rows. Only used with `early_stopping`.
+    n_iter_no_change : int, default=5
+        Evaluation points (of about 50 in a fit) without improvement after which to stop. Only
+        used with `early_stopping`.
+    tol : float, default=1e-4
+        The least improvement that counts, as a share of the variance of the training data. Only
+        used with `early_stopping`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the present network. Centre and scale stay those of the first
+        fit; another `n_options`, `n_levels`, `code_dim` or `autoencoder` is refused.
+    checkpoint : str, path-like or None, default=None
+        File in which `fit` keeps its state, so that after a crash or Ctrl-C the same call of `fit`
+        goes on from there. A fit that ends by itself removes the file. `partial_fit` does not use
+        it.
+    checkpoint_every : float, default=30.0
+        Seconds from one writing of `checkpoint` to the next. 10 to 600.
+    device : str or torch.device, default="auto"
+        Where to compute, as PyTorch names it; "auto" is CUDA, then MPS, then the CPU.
+    precision : {"auto", "float32", "bf16"}, default="auto"
+        "auto" trains in bfloat16 where the hardware multiplies it natively and encodes and decodes
+        in float32; "bf16" uses it everywhere, so that codes depend on the machine.
+    n_jobs : int or None, default=None
+        Threads that share the rows to encode and decode on a CPU; -1 for one per core, None for as
+        many as PyTorch may use. No code depends on it.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the start and of the order of rows. An int makes a fit that ends by `max_steps`
+        reproducible to the bit on the CPU of one machine.
+    verbose : int, default=0
+        1 for a progress bar with the error and the bits in use, 2 for a line per evaluation point.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        Encoder, codebooks and decoder. ``network_.levels.n_positions`` are the numbers of positions
+        of the levels.
+    autoencoder_ : Autoencoder
+        The specification that it was built from.
+    n_levels_, code_dim_ : int
+        Levels, and dimensions of a vector.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training data.
+    scale_ : float
+        Root of the mean variance of the training data: the network's unit.
+    code_usage_ : ndarray of shape (n_positions, n_options)
+        Share of training rows that use each option at each position, of up to 2048 rows.
+    loss_curve_ : list of dict
+        One record per evaluation point: `step`, `seconds`, `loss` (the training loss), `error`
+        (mean squared error of rows of which the decoder knows all levels, on training batches),
+        `entropy` (bits of the codes in use, the sum over positions) and, with `early_stopping`,
+        `validation_error`. Losses and errors are in the squared units of X.
+    n_steps_ : int
+        Number of optimizer steps made.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen in `fit`, where X has them.
+
+    See Also
+    --------
+    VQDRAW : Integers that refine one another, of which random ones decode to likely rows.
+    skvqdraw.priors.AutoregressivePrior : What to give `sample`.
+
+    Notes
+    -----
+    Codebooks start from k-means on latents of the network before its training. A vector that nearly
+    no latent is near to takes half of those of the busiest one, and nothing that was known of it
+    remains.
+
+    References
+    ----------
+    A. van den Oord, O. Vinyals and K. Kavukcuoglu, "Neural discrete representation learning",
+    NeurIPS 2017. A. Razavi, A. van den Oord and O. Vinyals, "Generating diverse high-fidelity
+    images with VQ-VAE-2", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvqdraw import VQVAE
+    >>> from skvqdraw.autoencoders import ConvAutoencoder
+    >>> X = load_digits().data
+    >>> autoencoder = ConvAutoencoder((8, 8), n_channels=16, downsampling=2)
+    >>> vq = VQVAE(16, n_levels=2, autoencoder=autoencoder, max_steps=50, random_state=0).fit(X)
+    >>> codes = vq.encode(X)  # a grid of 2 x 2, then one of 4 x 4
+    >>> codes.shape, codes.dtype
+    ((1797, 20), dtype('uint8'))
+    >>> vq.decode(codes[:, :4]).shape  # from the top alone
+    (1797, 64)
+    """
+
+    _parameter_constraints: dict = {
+        "n_options": [Interval(Integral, 2, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, _MOST_LEVELS, closed="both")],
+        "code_dim": [Interval(Integral, 1, _MOST_DIMS, closed="both")],
+        "autoencoder": [StrOptions({"auto"}), HasMethods(["build", "get_params"])],
+        "commitment_weight": [Interval(Real, 0, None, closed="left")],
+        "codebook_weight": [Interval(Real, 0, None, closed="neither"), None],
+        "n_jobs": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+            None,
+        ],
+    }
+    _softness = 0.4
+    _specs_advice = {
+        "autoencoder": "autoencoder=MLPAutoencoder() first, which 'auto' stands for, or another "
+        "one of skvqdraw.autoencoders",
+    }
+    _learned: dict = {
+        "mean_": Array("D", "float32", "float64"),
+        "scale_": Number(Interval(Real, 0, None, closed="neither")),
+        "n_levels_": Number(Interval(Integral, 1, _MOST_LEVELS, closed="both")),
+        "code_dim_": Number(Interval(Integral, 1, _MOST_DIMS, closed="both")),
+        "autoencoder_": Spec("build"),
+        "network_": Network(built_by="autoencoder_"),
+    }
+    _free_params = TrainedMixin._free_params | {"encoding", "n_jobs"}
+
+    def __init__(
+        self,
+        n_options=64,
+        *,
+        n_levels=1,
+        code_dim=8,
+        autoencoder="auto",
+        commitment_weight=1.0,
+        codebook_weight=None,
+        encoding="onehot",
+        max_steps=1000,
+        max_time=None,
+        batch_size=32,
+        gradient_accumulation=1,
+        learning_rate=6e-3,
+        weight_decay=0.05,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        tol=1e-4,
+        warm_start=False,
+        checkpoint=None,
+        checkpoint_every=30.0,
+        device="auto",
+        precision="auto",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_options = n_options
+        self.n_levels = n_levels
+        self.code_dim = code_dim
+        self.autoencoder = autoencoder
+        self.commitment_weight = commitment_weight
+        self.codebook_weight = codebook_weight
+        self.encoding = encoding
+        self.max_steps = max_steps
+        self.max_time = max_time
+        self.batch_size = batch_size
+        self.gradient_accumulation = gradient_accumulation
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
+        self.device = device
+        self.precision = precision
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _task(self, resume):
+        task = _Levels(self)
+        if resume:
+            fitted_and_same = {
+                "n_options": (self._code_shape[1], self.n_options == self._code_shape[1]),
+                "n_levels": (self.n_levels_, self.n_levels == self.n_levels_),
+                "code_dim": (self.code_dim_, self.code_dim == self.code_dim_),
+                "autoencoder": (
+                    self.autoencoder_,
+                    same_specs(task.autoencoder, self.autoencoder_),
+                ),
+            }
+            self._refuse_changes(fitted_and_same)
+            task.preparation = self._preparation()
+        return task
+
+    def _network(self):
+        n_positions, n_options = self._code_shape
+        shape = self.n_features_in_, self.n_levels_, self.code_dim_
+        network = _built(self.autoencoder_, *shape, n_options)
+        if sum(network.levels.n_positions) != n_positions:
+            raise FormatError(
+                f"code_usage_ must be of {sum(network.levels.n_positions)} positions, as "
+                f"{self.autoencoder_} has them; it is of {n_positions}"
+            )
+        return network
+
+    def _preparation(self):
+        return Preparation(SquaredError(), self.mean_, self.scale_)
+
+    def _fitted_on(self):
+        return self.mean_, self.scale_**2
+
+    @property
+    def _prefix_lengths(self):
+        return [0, *map(int, np.cumsum(self.network_.levels.n_positions))]
+
+    def _coding(self):
+        """Return what codes rows and decodes codes."""
+        validate_params(self, "n_jobs")
+        network, bf16 = self._network_on_device(), self.precision == "bf16"
+        return LevelCoding(network, self._preparation(), n_jobs=self.n_jobs, bf16=bf16)
+
+    def _encode(self, X, codes):
+        for tile, _, codes_NP in self._coding().encoded(X):
+            codes[tile] = codes_NP.cpu().numpy()
+
+    def _decode(self, codes):
+        n_known = max(n for n in self._prefix_lengths if n <= codes.shape[1])
+        if not n_known:
+            return np.repeat(self.mean_[None], len(codes), axis=0)
+        coding = self._coding()
+        X = np.empty((len(codes), self.n_features_in_), dtype=self.mean_.dtype)
+        for tile, x_ND in coding.decoded(codes[:, :n_known]):
+            X[tile] = coding.preparation.inverse(x_ND)
+        return X
+
+    def _option_losses(self, X):
+        for tile, codes_NP, distances_NPK in self._coding().distances(X):
+            yield tile, codes_NP.cpu().numpy(), distances_NPK.double().cpu().numpy()
+
+    def _decoder(self):
+        encodes = "levels.encoder.", ".sums", ".counts", ".squares", ".n_steps"
+        arrays = {"mean_": self.mean_, "scale_": np.float64(self.scale_)}
+        for name, array in network_arrays(self.network_).items():
+            if not (name.startswith(encodes[0]) or name.endswith(encodes[1:])):
+                arrays[f"network.{name}"] = array
+        return {"autoencoder": self.autoencoder_}, arrays
+
+
+def _built(spec, n_features, n_levels, code_dim, n_options):
+    """Return the network that a specification builds, with codebooks."""
+    levels = spec.build(n_features, n_levels, code_dim)
+    if not isinstance(levels, torch.nn.Module):
+        raise TypeError(
+            f"{type(spec).__name__}.build must return a torch.nn.Module; got "
+            f"{type(levels).__name__}."
+        )
+    return Autoencoder(levels, [Codebook(n_options, code_dim) for _ in range(n_levels)])
+
+
+class _Levels(RowTask):
+    """What a fit of VQVAE trains.
+
+    Axes: N rows, D features, P positions, M = N x P, C dimensions of a code, K options.
+    """
+
+    wants_places = True
+    _ways_to_a_smaller_network = ("a smaller autoencoder",)
+
+    def __init__(self, estimator):
+        super().__init__(SquaredError())
+        self.estimator = estimator
+        auto = estimator.autoencoder == "auto"
+        self.autoencoder = MLPAutoencoder() if auto else clone(estimator.autoencoder)
+
+    def _is_ours(self):
+        return comes_with_package(type(self.autoencoder))
+
+    def build(self):
+        estimator, D = self.estimator, self.estimator.n_features_in_
+        shape = D, estimator.n_levels, estimator.code_dim
+        network = _built(self.autoencoder, *shape, estimator.n_options)
+        _check_network(network.levels, self.autoencoder, *shape)
+        return network
+
+    def learn(self, X, y, rows, sample_weight, rng):
+        super().learn(X, y, rows, sample_weight, rng)
+        estimator, most_positions = self.estimator, max(self.network.levels.n_positions)
+        wanted = _LATENTS_PER_OPTION * estimator.n_options // most_positions
+        n_rows = min(len(rows), max(_FEWEST_ROWS, min(wanted, _MOST_ROWS)))
+        rows = np.sort(rng.choice(rows, n_rows, replace=False))
+        weight_N = torch.from_numpy(sample_weight[rows] / sample_weight[rows].sum()).float()
+
+        def start(level, latents_NPC):
+            book = self.network.codebooks[level]
+            latents_MC = latents_NPC.flatten(0, 1)
+            weight_M = weight_N.repeat_interleave(latents_NPC.shape[1])
+            centres_KC, _ = cluster(
+                latents_MC.numpy().copy(),
+                estimator.n_options,
+                rng,
+                max_iter=_ITERATIONS,
+                tol=0,
+                sample_weight=weight_M.numpy(),
+            )
+            book.start(latents_MC, torch.from_numpy(centres_KC), weight_M)
+            return book(book.nearest(latents_NPC))
+
+        with torch.no_grad():
+            self.network(self.preparation.forward(take_rows(X, rows)), start)
+
+    def work(self, n_rows):
+        row_1D = next(self.network.parameters()).new_zeros(1, self.estimator.n_features_in_)
+        return count_multiplications(
+            self.network, n_rows, lambda: self.network.decode(_codes(self.network.encode(row_1D)))
+        )
+
+    def sums(self):
+        sums = {name: torch.zeros((), device=self.device) for name in ("loss", "error", "whole")}
+        P, K = sum(self.network.levels.n_positions), self.estimator.n_options
+        sums["counts_PK"] = torch.zeros(P, K, device=self.device, dtype=torch.int64)
+        for level, book in enumerate(self.network.codebooks):
+            for name in ("counts", "sums", "squares"):
+                sums[f"{name}.{level}"] = torch.zeros_like(getattr(book, name))
+        return sums
+
+    def gradients(self, batch, weight, sums):
+        loss, errors_N, seen = self._loss(*batch, weight)
+        loss.backward()
+        whole_N = weight * self._knows(len(self.network.codebooks) - 1, batch[0])
+        sums["loss"] += loss.detach()
+        sums["error"] += whole_N @ errors_N.detach()
+        sums["whole"] += whole_N.sum()
+        codes_NP = torch.cat([codes for _, codes in seen], 1)
+        P, K = sums["counts_PK"].shape
+        cells = (codes_NP + K * torch.arange(P, device=self.device)).flatten()
+        sums["counts_PK"].view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+        for level, (latents_NPC, codes_NP) in enumerate(seen):
+            weight_M = weight.repeat_interleave(codes_NP.shape[1])
+            found = self.network.codebooks[level].statistics(
+                latents_NPC.flatten(0, 1), codes_NP.flatten(), weight_M
+            )
+            for name, of_rows in found.items():
+                sums[f"{name}.{level}"] += of_rows
+
+    def _loss(self, places_N, target_ND, weight):
+        """Return the loss, the errors of rows, and the latents and codes of each level."""
+        estimator, seen, apart = self.estimator, [], 0.0
+
+        def quantize(level, latents_NPC):
+            nonlocal apart
+            book = self.network.codebooks[level]
+            book.vectors.requires_grad_(estimator.codebook_weight is not None)
+            codes_NP = book.nearest(latents_NPC.detach())
+            vectors_NPC = book(codes_NP)
+            seen.append((latents_NPC.detach(), codes_NP))
+            pulled_N = (latents_NPC - vectors_NPC.detach()).square().mean((1, 2))
+            apart = apart + estimator.commitment_weight * (weight @ pulled_N)
+            if estimator.codebook_weight is not None:
+                pulled_N = (latents_NPC.detach() - vectors_NPC).square().mean((1, 2))
+                apart = apart + estimator.codebook_weight * (weight @ pulled_N)
+            known_N11 = self._knows(level, places_N)[:, None, None]
+            return straight_through(latents_NPC, vectors_NPC) * known_N11
+
+        with low_precision(self.device, self.bf16):
+            x_ND = self.network(target_ND, quantize).float()
+        errors_N = (x_ND - target_ND).square().mean(1)
+        return weight @ errors_N + apart, errors_N, seen
+
+    @staticmethod
+    def _knows(level, places_N):
+        """Return 1 for rows of which the decoder knows a level, 0 for the last of a batch."""
+        return (places_N < 1 - level * _SHARE_CUT).float()
+
+    def after_step(self, sums):
+        for level, book in enumerate(self.network.codebooks):
+            seen = {name: sums[f"{name}.{level}"] for name in ("counts", "sums", "squares")}
+            book.follow(seen, self.optimizer)
+
+    def record(self, sums, n_steps):
+        counts_PK = sums["counts_PK"].cpu().numpy()
+        return {
+            "loss": float(sums["loss"]) / n_steps * self.unit,
+            "error": float(sums["error"] / sums["whole"]) * self.unit,
+            "entropy": entropy_bits(counts_PK / counts_PK[0].sum()),
+        }
+
+    def errors(self, X, y, rows):
+        judged = self._coding().judged(X, rows)
+        return np.concatenate([errors_N.cpu().numpy() for _, errors_N, _ in judged])
+
+    def finish(self, X, y, rows, processes):
+        P, K = sum(self.network.levels.n_positions), self.estimator.n_options
+        counts_PK, n_infinite = np.zeros((P, K)), 0
+        for _, errors_N, codes_NP in self._coding().judged(X, processes.share(rows)):
+            counts_PK += option_counts(codes_NP.cpu().numpy(), K)
+            n_infinite += not errors_N.isfinite().all()
+        *counts, n_infinite = processes.sum([*counts_PK.ravel(), n_infinite])
+        self.code_usage = np.reshape(counts, (P, K)) / len(rows)
+        return "a reconstruction became infinite or NaN" if n_infinite else ""
+
+    def _coding(self):
+        estimator = self.estimator
+        options = {"n_jobs": estimator.n_jobs, "bf16": estimator.precision == "bf16"}
+        return LevelCoding(self.network, self.preparation, **options)
+
+    def learned(self):
+        return {
+            "mean_": self.preparation.mean_D,
+            "scale_": self.preparation.scale,
+            "n_levels_": int(self.estimator.n_levels),
+            "code_dim_": int(self.estimator.code_dim),
+            "autoencoder_": self.autoencoder,
+            "code_usage_": self.code_usage,
+        }
+
+    def _size(self):
+        estimator = self.estimator
+        return f"n_options={estimator.n_options} and {self.autoencoder}"
+
+
+def _codes(encoded):
+    """Return the codes (N, P) of all levels, side by side, of what `Autoencoder.encode` returns."""
+    return torch.cat([codes for _, codes in encoded], 1)
+
+
+@torch.no_grad()
+def _check_network(levels, spec, n_features, n_levels, code_dim):
+    """Try a network out on a row of zeros; refuse one that is not what must be built."""
+    n_positions, of_whom = getattr(levels, "n_positions", None), f"built by {type(spec).__name__}"
+    if not isinstance(n_positions, list) or len(n_positions) != n_levels:
+        raise ValueError(
+            f"{type(levels).__name__}, {of_whom}, must have n_positions, a list of "
+            f"n_levels={n_levels} integers; got {n_positions}."
+        )
+    row_1D, said, found = torch.zeros(1, n_features), None, []
+    for level, seen in enumerate(levels.eval().seen(row_1D)):
+        found.append(tuple(levels.latents(level, seen, said).shape))
+        said = levels.said(level, torch.zeros(1, n_positions[level], code_dim), said)
+    found.append(tuple(levels.rows(said).shape))
+    wanted = [*((1, n, code_dim) for n in n_positions), (1, n_features)]
+    if found != wanted:
+        raise ValueError(
+            f"{type(levels).__name__}, {of_whom}, must make of a row latents of each level, and "
+            f"of vectors in their place a row, of shapes {wanted}; got {found}."
+        )
