@@ -177,6 +177,55 @@ def samples(result):
     yield "From 14 x 14 pixels to 28 x 28:\n\n" + table(enlarged, ["error"], figure)
 
 
+def vqvae(result):
+    yield machine(result)
+    if used := result.get("usage"):
+        yield "Share of 64 options in use after 5 seconds on the 8x8 digits, of 20 seeds:\n"
+        yield table(used, ("least", "mean"), "{:.1%}".format)
+    for budget in (key.removesuffix(", fits") for key in result if key.endswith(", fits")):
+        yield f"{budget}:\n"
+        yield table(fits_of(result, budget), FIT_COLUMNS, str)
+        bits = {name: bits_of(row) for name, row in result.get(f"{budget}, priors", {}).items()}
+        columns = dict.fromkeys(column for row in bits.values() for column in row)
+        if bits:
+            yield f"Bits of codes, {budget.split(',')[0]}, training and test images:\n"
+            yield table(bits, columns, str)
+        learned = result.get(f"{budget}, samples", {})
+        if learned:
+            yield f"Test images that a CNN recognises which learned from samples, {budget}:\n"
+            yield table(learned, ("accuracy", "told_apart"), "{:.3f}".format)
+
+
+FIT_COLUMNS = ("bits", "test error", "training error", "usage", "linear probe", "steps", "seconds")
+
+
+def fits_of(result, budget):
+    """Return what tables say of fits."""
+    rows = {}
+    for name, row in result[f"{budget}, fits"].items():
+        rows[name] = {
+            "bits": f"{row['bits']:.0f}",
+            "test error": f"{row['error']:.5f}",
+            "training error": f"{row['train_error']:.5f}",
+            "seconds": f"{row['seconds']:.0f}",
+        }
+        if "usage" in row:
+            rows[name]["usage"] = ", ".join(f"{share:.0%}" for share in row["usage"])
+        if "probe" in row:
+            rows[name]["linear probe"] = f"{row['probe']:.1%}"
+        if "steps" in row:
+            rows[name]["steps"] = f"{row['steps']:,}"
+    return rows
+
+
+def bits_of(row):
+    """Return bits of training and test codes by each prior."""
+    return {
+        prior: f"{bits:.1f}" if prior == "uniform" else f"{bits['train']:.1f}, {bits['test']:.1f}"
+        for prior, bits in row.items()
+    }
+
+
 def log_loss(result):
     of_fit = ("train_nats_first_10000", "entropy_bits", "fit_seconds", "steps")
     columns = ("nats", "nats_per_image", *of_fit)
@@ -404,6 +453,7 @@ def main():
         log_loss,
         text,
         samples,
+        vqvae,
         codec,
         memory_map,
         serving,

@@ -166,8 +166,8 @@ _FAR_OUTSIDE = 10
 class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storable):
     """Base class of estimators that turn each row into a sequence of integers.
 
-    A subclass implements `fit`, `_encode` and `_decode`, has parameters `n_stages`, `n_options`
-    and `encoding`, and sets `code_usage_` when it is fitted.
+    A subclass implements `fit`, `_encode` and `_decode`, has the parameter `encoding`, and sets
+    `code_usage_` when it is fitted: that says how many stages and options there are.
     """
 
     _parameter_constraints: dict = {
@@ -389,7 +389,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         ------
         ValueError
             If `codes` is not a 2-D array of integers in ``[0, n_options)`` of at most
-            ``n_stages`` columns.
+            ``n_stages`` columns; of :class:`~skvqdraw.VQVAE`, of whole levels.
         """
         check_is_fitted(self)
         n_stages, n_options = self._code_shape
@@ -433,7 +433,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         -------
         fingerprint : str
             64 hexadecimal digits: SHA-256 of the class, the number of stages and of options, the
-            loss, the refiner and all arrays that `decode` reads.
+            loss or what else is specified, and all arrays that `decode` reads.
         """
         check_is_fitted(self)
         specs, arrays = self._decoder()
@@ -461,8 +461,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             numbers that are the larger the less loss the option would have left at this stage,
             after the choices before it; the largest is the code's. With ``l`` the losses of the
             options, they are ``exp(-(l - min(l)) / (a * mean(l - min(l))))`` less their mean,
-            divided by their Euclidean length; ``a`` is 2 for `VQDRAW` and 0.4 for
-            `ClusterBoosting`.
+            divided by their Euclidean length; ``a`` is 2 for `VQDRAW` and 0.4 for others. In place
+            of losses, `VQVAE` has squared distances from the latent to the vectors.
         """
         check_is_fitted(self)
         validate_params(self, "encoding")

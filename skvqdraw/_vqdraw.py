@@ -383,7 +383,7 @@ class VQDRAW(TrainedMixin, CodeTransformer):
     def _option_losses(self, X):
         unit, coding = float(self.loss_.unit(self.scale_)), self._coding(**self._beams())
         for tile, codes_NS, losses_NSK in coding.option_losses(X, self._code_shape[0]):
-            yield tile, codes_NS.cpu().numpy(), losses_NSK.double().cpu().numpy() * unit
+            yield tile, codes_NS.cpu().numpy(), losses_NSK.cpu().double().numpy() * unit
 
     def _propose(self, codes):
         shape = len(codes), self._code_shape[1], self.n_features_in_

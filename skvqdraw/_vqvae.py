@@ -1,5 +1,6 @@
 """VQ-VAE: an auto-encoder whose latents are vectors of a codebook."""
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.base import clone
 from ._base import CodeTransformer
 from ._codes import entropy_bits, option_counts
 from ._device import low_precision
-from ._rows import take_rows
+from ._rows import pieces, take_rows
 from ._sklearn import HasMethods, Interval, StrOptions, same_specs, validate_params
 from .autoencoders import MLPAutoencoder
 from .boosting.kmeans import cluster
@@ -18,7 +19,7 @@ from .files.json import comes_with_package, known
 from .files.learned import Array, Number, Spec
 from .losses import SquaredError
 from .nn.arrays import Network, network_arrays
-from .nn.autoencoders import Autoencoder
+from .nn.autoencoders import CodebookNetwork, LevelNetwork
 from .nn.codebook import Codebook, straight_through
 from .nn.level_coding import LevelCoding
 from .nn.preparation import Preparation
@@ -28,12 +29,16 @@ from .training.row_task import RowTask
 
 _MOST_LEVELS = 8
 _MOST_DIMS = 2**14
-# In training, the share of rows of which one level more is unknown to the decoder: so it learns
-# what to make of the levels above alone.
+_MOST_POSITIONS = 2**16
+# In training, the share of rows of which the decoder knows one level less: so it learns what to
+# make of the levels above alone.
 _SHARE_CUT = 1 / 8
-# Latents of each option, rows at least and rows at most from which codebooks start.
-_LATENTS_PER_OPTION, _FEWEST_ROWS, _MOST_ROWS = 64, 256, 2048
+# Latents of each option, rows at least and rows at most from which codebooks start, and how many
+# rows are encoded at a time.
+_LATENTS_PER_OPTION, _FEWEST_ROWS, _MOST_ROWS, _ROWS_AT_A_TIME = 64, 256, 2048, 64
 _ITERATIONS = 10  # of k-means on them
+# Steps between one look for dead vectors and the next.
+_LOOK_EVERY = 10
 
 
 @known
@@ -78,8 +83,8 @@ class VQVAE(TrainedMixin, CodeTransformer):
         counts. A fit that ends by the clock is not reproducible.
     batch_size : int, default=32
         Rows per optimizer step, of all processes together where several make one fit. 16 to 256.
-        Of several levels, an eighth of the rows teach the decoder the levels above the last, and
-        with fewer than 8 rows nothing does.
+        With two levels, an eighth of them teach the decoder what to make of the top alone; with
+        fewer than 8 rows nothing does.
     gradient_accumulation : int, default=1
         Parts in which a batch is computed, one after the other, so that it takes less memory.
     learning_rate : float, default=6e-3
@@ -307,7 +312,7 @@ class VQVAE(TrainedMixin, CodeTransformer):
         return LevelCoding(network, self._preparation(), n_jobs=self.n_jobs, bf16=bf16)
 
     def _encode(self, X, codes):
-        for tile, _, codes_NP in self._coding().encoded(X):
+        for tile, codes_NP in self._coding().encoded(X):
             codes[tile] = codes_NP.cpu().numpy()
 
     def _decode(self, codes):
@@ -321,27 +326,34 @@ class VQVAE(TrainedMixin, CodeTransformer):
         return X
 
     def _option_losses(self, X):
-        for tile, codes_NP, distances_NPK in self._coding().distances(X):
-            yield tile, codes_NP.cpu().numpy(), distances_NPK.double().cpu().numpy()
+        coding = self._coding()
+        for piece in pieces(len(X), math.prod(self._code_shape)):
+            for tile, codes_NP, distances_NPK in coding.distances(X[piece]):
+                rows = slice(piece.start + tile.start, piece.start + tile.stop)
+                yield rows, codes_NP.cpu().numpy(), distances_NPK.cpu().double().numpy()
 
     def _decoder(self):
-        encodes = "levels.encoder.", ".sums", ".counts", ".squares", ".n_steps"
+        # Of a network of others, nobody knows what does not decode.
+        ours = isinstance(self.network_.levels, LevelNetwork)
         arrays = {"mean_": self.mean_, "scale_": np.float64(self.scale_)}
         for name, array in network_arrays(self.network_).items():
-            if not (name.startswith(encodes[0]) or name.endswith(encodes[1:])):
+            part, *_, last = name.split(".")
+            encodes = ours and name.startswith("levels.encoder.")
+            if not (encodes or (part == "codebooks" and last != "vectors")):
                 arrays[f"network.{name}"] = array
         return {"autoencoder": self.autoencoder_}, arrays
 
 
 def _built(spec, n_features, n_levels, code_dim, n_options):
     """Return the network that a specification builds, with codebooks."""
+    n_levels, code_dim, n_options = int(n_levels), int(code_dim), int(n_options)
     levels = spec.build(n_features, n_levels, code_dim)
     if not isinstance(levels, torch.nn.Module):
         raise TypeError(
             f"{type(spec).__name__}.build must return a torch.nn.Module; got "
             f"{type(levels).__name__}."
         )
-    return Autoencoder(levels, [Codebook(n_options, code_dim) for _ in range(n_levels)])
+    return CodebookNetwork(levels, [Codebook(n_options, code_dim) for _ in range(n_levels)])
 
 
 class _Levels(RowTask):
@@ -351,7 +363,8 @@ class _Levels(RowTask):
     """
 
     wants_places = True
-    _ways_to_a_smaller_network = ("a smaller autoencoder",)
+    _ways_to_a_smaller_network = ("a smaller autoencoder", "a smaller n_options")
+    _n_steps = None
 
     def __init__(self, estimator):
         super().__init__(SquaredError())
@@ -371,58 +384,72 @@ class _Levels(RowTask):
 
     def learn(self, X, y, rows, sample_weight, rng):
         super().learn(X, y, rows, sample_weight, rng)
-        estimator, most_positions = self.estimator, max(self.network.levels.n_positions)
-        wanted = _LATENTS_PER_OPTION * estimator.n_options // most_positions
-        n_rows = min(len(rows), max(_FEWEST_ROWS, min(wanted, _MOST_ROWS)))
-        rows = np.sort(rng.choice(rows, n_rows, replace=False))
+        K, fewest = self.estimator.n_options, min(self.network.levels.n_positions)
+        n_rows = max(_FEWEST_ROWS, min(_LATENTS_PER_OPTION * K // fewest, _MOST_ROWS))
+        rows = np.sort(rng.choice(rows, min(n_rows, len(rows)), replace=False))
         weight_N = torch.from_numpy(sample_weight[rows] / sample_weight[rows].sum()).float()
-
-        def start(level, latents_NPC):
-            book = self.network.codebooks[level]
+        for level, book in enumerate(self.network.codebooks):
+            latents_NPC = self._latents(level, X, rows)
             latents_MC = latents_NPC.flatten(0, 1)
             weight_M = weight_N.repeat_interleave(latents_NPC.shape[1])
-            centres_KC, _ = cluster(
-                latents_MC.numpy().copy(),
-                estimator.n_options,
-                rng,
-                max_iter=_ITERATIONS,
-                tol=0,
-                sample_weight=weight_M.numpy(),
-            )
+            n_some = min(_LATENTS_PER_OPTION * K, len(latents_MC))
+            some = np.sort(rng.choice(len(latents_MC), n_some, replace=False))
+            how = {"max_iter": _ITERATIONS, "tol": 0, "sample_weight": weight_M.numpy()[some]}
+            centres_KC, _ = cluster(latents_MC.numpy()[some], K, rng, **how)
             book.start(latents_MC, torch.from_numpy(centres_KC), weight_M)
-            return book(book.nearest(latents_NPC))
 
-        with torch.no_grad():
-            self.network(self.preparation.forward(take_rows(X, rows)), start)
+    @torch.no_grad()
+    def _latents(self, level, X, rows):
+        """Return the latents (N, P, C) of a level, those above it having their codebooks."""
+        found = []
+
+        def quantize(this, latents_NPC):
+            if this == level:
+                found.append(latents_NPC)
+                return None
+            return self.network.codebooks[this](
+                self.network.codebooks[this].nearest(latents_NPC)[0]
+            )
+
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            some = take_rows(X, rows[start : start + _ROWS_AT_A_TIME])
+            self.network(self.preparation.forward(some), quantize, last=level)
+        return torch.cat(found)
 
     def work(self, n_rows):
-        row_1D = next(self.network.parameters()).new_zeros(1, self.estimator.n_features_in_)
+        network = self.network
+        row_1D = next(network.parameters()).new_zeros(1, self.estimator.n_features_in_)
         return count_multiplications(
-            self.network, n_rows, lambda: self.network.decode(_codes(self.network.encode(row_1D)))
+            network, n_rows, lambda: network.decode(network.encode(row_1D)[0])
         )
 
     def sums(self):
-        sums = {name: torch.zeros((), device=self.device) for name in ("loss", "error", "whole")}
-        P, K = sum(self.network.levels.n_positions), self.estimator.n_options
-        sums["counts_PK"] = torch.zeros(P, K, device=self.device, dtype=torch.int64)
+        by_gradient = self.estimator.codebook_weight is not None
+        names, P = ("loss", "error", "whole"), sum(self.network.levels.n_positions)
+        sums = {name: torch.zeros((), device=self.device, dtype=torch.float32) for name in names}
+        shape = P, self.estimator.n_options
+        sums["counts_PK"] = torch.zeros(shape, device=self.device, dtype=torch.int64)
         for level, book in enumerate(self.network.codebooks):
+            # Here, where each process comes by, whether it has rows or not.
+            book.vectors.requires_grad_(by_gradient)
             for name in ("counts", "sums", "squares"):
                 sums[f"{name}.{level}"] = torch.zeros_like(getattr(book, name))
         return sums
 
     def gradients(self, batch, weight, sums):
         loss, errors_N, seen = self._loss(*batch, weight)
-        loss.backward()
+        if loss.requires_grad:  # others' networks may have nothing to learn
+            loss.backward()
         whole_N = weight * self._knows(len(self.network.codebooks) - 1, batch[0])
         sums["loss"] += loss.detach()
         sums["error"] += whole_N @ errors_N.detach()
         sums["whole"] += whole_N.sum()
-        codes_NP = torch.cat([codes for _, codes in seen], 1)
+        codes_NP = torch.cat([codes_NP for _, codes_NP, _ in seen], 1)
         P, K = sums["counts_PK"].shape
         cells = (codes_NP + K * torch.arange(P, device=self.device)).flatten()
         sums["counts_PK"].view(-1).scatter_add_(0, cells, torch.ones_like(cells))
-        for level, (latents_NPC, codes_NP) in enumerate(seen):
-            weight_M = weight.repeat_interleave(codes_NP.shape[1])
+        for level, (latents_NPC, codes_NP, weight_N) in enumerate(seen):
+            weight_M = weight_N.repeat_interleave(codes_NP.shape[1])
             found = self.network.codebooks[level].statistics(
                 latents_NPC.flatten(0, 1), codes_NP.flatten(), weight_M
             )
@@ -430,28 +457,29 @@ class _Levels(RowTask):
                 sums[f"{name}.{level}"] += of_rows
 
     def _loss(self, places_N, target_ND, weight):
-        """Return the loss, the errors of rows, and the latents and codes of each level."""
-        estimator, seen, apart = self.estimator, [], 0.0
+        """Return the loss, the errors of rows, and latents, codes and weights of each level."""
+        estimator, seen, apart = self.estimator, [], []
 
         def quantize(level, latents_NPC):
-            nonlocal apart
             book = self.network.codebooks[level]
-            book.vectors.requires_grad_(estimator.codebook_weight is not None)
-            codes_NP = book.nearest(latents_NPC.detach())
+            codes_NP, _ = book.nearest(latents_NPC.detach())
             vectors_NPC = book(codes_NP)
-            seen.append((latents_NPC.detach(), codes_NP))
-            pulled_N = (latents_NPC - vectors_NPC.detach()).square().mean((1, 2))
-            apart = apart + estimator.commitment_weight * (weight @ pulled_N)
+            # Latents of which the level above is unknown are none that encoding would make.
+            weight_N = weight * self._knows(max(level - 1, 0), places_N)
+            seen.append((latents_NPC.detach(), codes_NP, weight_N))
+            left_N = (latents_NPC - vectors_NPC.detach()).square().mean((1, 2))
+            apart.append((weight_N, estimator.commitment_weight * left_N))
             if estimator.codebook_weight is not None:
-                pulled_N = (latents_NPC.detach() - vectors_NPC).square().mean((1, 2))
-                apart = apart + estimator.codebook_weight * (weight @ pulled_N)
+                left_N = (latents_NPC.detach() - vectors_NPC).square().mean((1, 2))
+                apart.append((weight_N, estimator.codebook_weight * left_N))
             known_N11 = self._knows(level, places_N)[:, None, None]
             return straight_through(latents_NPC, vectors_NPC) * known_N11
 
         with low_precision(self.device, self.bf16):
             x_ND = self.network(target_ND, quantize).float()
         errors_N = (x_ND - target_ND).square().mean(1)
-        return weight @ errors_N + apart, errors_N, seen
+        loss = weight @ errors_N + sum(weight_N @ left_N for weight_N, left_N in apart)
+        return loss, errors_N, seen
 
     @staticmethod
     def _knows(level, places_N):
@@ -459,15 +487,22 @@ class _Levels(RowTask):
         return (places_N < 1 - level * _SHARE_CUT).float()
 
     def after_step(self, sums):
-        for level, book in enumerate(self.network.codebooks):
+        books = self.network.codebooks
+        if self._n_steps is None:  # from then on counted here: asking a GPU would take time
+            self._n_steps = int(books[0].n_steps)
+        self._n_steps += 1
+        for level, (book, P) in enumerate(zip(books, self.network.levels.n_positions, strict=True)):
             seen = {name: sums[f"{name}.{level}"] for name in ("counts", "sums", "squares")}
-            book.follow(seen, self.optimizer)
+            book.follow(seen, P * self.estimator.batch_size)
+            if self._n_steps % _LOOK_EVERY == 0:
+                book.revive(self.optimizer)
 
     def record(self, sums, n_steps):
         counts_PK = sums["counts_PK"].cpu().numpy()
+        whole = max(float(sums["whole"]), np.finfo(np.float32).tiny)
         return {
             "loss": float(sums["loss"]) / n_steps * self.unit,
-            "error": float(sums["error"] / sums["whole"]) * self.unit,
+            "error": float(sums["error"]) / whole * self.unit,
             "entropy": entropy_bits(counts_PK / counts_PK[0].sum()),
         }
 
@@ -505,11 +540,6 @@ class _Levels(RowTask):
         return f"n_options={estimator.n_options} and {self.autoencoder}"
 
 
-def _codes(encoded):
-    """Return the codes (N, P) of all levels, side by side, of what `Autoencoder.encode` returns."""
-    return torch.cat([codes for _, codes in encoded], 1)
-
-
 @torch.no_grad()
 def _check_network(levels, spec, n_features, n_levels, code_dim):
     """Try a network out on a row of zeros; refuse one that is not what must be built."""
@@ -519,10 +549,15 @@ def _check_network(levels, spec, n_features, n_levels, code_dim):
             f"{type(levels).__name__}, {of_whom}, must have n_positions, a list of "
             f"n_levels={n_levels} integers; got {n_positions}."
         )
-    row_1D, said, found = torch.zeros(1, n_features), None, []
-    for level, seen in enumerate(levels.eval().seen(row_1D)):
+    if sum(n_positions) > _MOST_POSITIONS:
+        raise ValueError(
+            f"n_positions of all levels must be at most {_MOST_POSITIONS} together; got "
+            f"{sum(n_positions)}. Let a latent stand for more of a row."
+        )
+    row_1D, said, found = torch.zeros(1, n_features, dtype=torch.float32), None, []
+    for level, seen in zip(range(n_levels), levels.eval().seen(row_1D), strict=True):
         found.append(tuple(levels.latents(level, seen, said).shape))
-        said = levels.said(level, torch.zeros(1, n_positions[level], code_dim), said)
+        said = levels.said(level, row_1D.new_zeros(1, n_positions[level], code_dim), said)
     found.append(tuple(levels.rows(said).shape))
     wanted = [*((1, n, code_dim) for n in n_positions), (1, n_features)]
     if found != wanted:

@@ -16,8 +16,9 @@ from .refiners import check_image_shape
 __all__ = ["Autoencoder", "ConvAutoencoder", "MLPAutoencoder"]
 
 
-# Channels are normalised in 8 groups, of more than one number.
-_FEWEST_OF_ONE_PLACE = 16
+# Channels are normalised in 8 groups: of one place, one number of a group would be nothing, and two
+# would be signs.
+_FEWEST_OF_ONE_PLACE = 32
 
 
 class Autoencoder(BaseEstimator):
@@ -161,13 +162,13 @@ class ConvAutoencoder(Autoencoder):
         ------
         ValueError
             If `image_shape` is not that of rows, `downsampling` does not divide it, or there are
-            fewer than 16 channels for a top level of one place.
+            fewer than 32 channels for a top level of one place.
         """
         validate_params(self)
         image_shape = check_image_shape(self.image_shape, n_features, self.downsampling)
-        sizes = {"n_channels": self.n_channels, "n_blocks": self.n_blocks}
-        sizes["downsampling"] = self.downsampling
-        parts = ConvParts(image_shape, n_levels, code_dim, **sizes)
+        names = "n_channels", "n_blocks", "downsampling"
+        sizes = {name: int(getattr(self, name)) for name in names}
+        parts = ConvParts(tuple(map(int, image_shape)), n_levels, code_dim, **sizes)
         if parts.n_positions(0) == 1 and self.n_channels < _FEWEST_OF_ONE_PLACE:
             raise ValueError(
                 f"n_channels must be at least {_FEWEST_OF_ONE_PLACE} where the top level has one "
@@ -237,6 +238,6 @@ class MLPAutoencoder(Autoencoder):
             The network.
         """
         validate_params(self)
-        sizes = {"n_positions": self.n_positions, "hidden_size": self.hidden_size}
-        sizes["n_blocks"] = self.n_blocks
+        names = "n_positions", "hidden_size", "n_blocks"
+        sizes = {name: int(getattr(self, name)) for name in names}
         return LevelNetwork(MLPParts(n_features, n_levels, code_dim, **sizes), n_levels)

@@ -378,6 +378,7 @@ def _compressed(estimator, X, prior, n_stages, max_error, verbose):
     most, n_options = estimator._code_shape
     n_stages = most if n_stages is None else n_stages
     check_scalar(n_stages, "n_stages", Integral, min_val=1, max_val=most)
+    estimator._refuse_parts("codes of n_stages", n_stages)
     if max_error is not None and not check_scalar(max_error, "max_error", Real) >= 0:
         raise ValueError(f"max_error must be at least 0; got {max_error}.")
     _check_prior(prior, n_stages, n_options)

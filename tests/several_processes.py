@@ -23,6 +23,8 @@ from moving_means import MovingMeans
 from sklearn.datasets import load_digits
 from torch import distributed
 
+from skvqdraw import VQVAE
+from skvqdraw.autoencoders import MLPAutoencoder
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.losses import SquaredError
 from skvqdraw.nn import DenseRound
@@ -139,12 +141,22 @@ FITS = {  # name: parameters, rows, arguments of fit
         200,
         WEIGHTED,
     ),
+    "VQ-VAE": ({"gradient_accumulation": 3}, 200, WEIGHTED),
+    "VQ-VAE by gradient": ({"codebook_weight": 1.0}, 200, {}),
+    "VQ-VAE, one row": ({"batch_size": 1, "max_steps": 5, "early_stopping": True}, 5, {}),
 }
+
+
+def make_vqvae(**params):
+    spec = MLPAutoencoder(n_positions=6, hidden_size=16, n_blocks=1)
+    params = {"n_levels": 2, "max_steps": 25, "batch_size": 40, **params}
+    return VQVAE(8, autoencoder=spec, learning_rate=1e-3, random_state=0, **params)
 
 
 def fit(name):
     params, n_rows, arguments = FITS[name]
-    return learned(make_estimator(precision="float32", **params).fit(X[:n_rows], **arguments))
+    make = make_vqvae if name.startswith("VQ-VAE") else make_estimator
+    return learned(make(precision="float32", **params).fit(X[:n_rows], **arguments))
 
 
 def going_on():

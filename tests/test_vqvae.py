@@ -16,6 +16,7 @@ from skvqdraw.codec import compress, decode_codes, decompress
 from skvqdraw.exceptions import FormatError
 from skvqdraw.guides import FunctionGuide
 from skvqdraw.metrics import rate_distortion_curve
+from skvqdraw.nn import codebook
 from skvqdraw.nn.codebook import Codebook, straight_through
 from skvqdraw.plot import ProposalsDisplay, StagesDisplay
 from skvqdraw.priors import AutoregressivePrior, MarkovPrior
@@ -47,9 +48,9 @@ def two_levels():
 def test_shapes(spec, n_levels):
     vq = clone(make(spec, n_levels=n_levels, max_steps=2))
     if (spec, n_levels) == ("conv", 3):
-        with pytest.raises(ValueError, match="n_channels must be at least 16 where the top level"):
+        with pytest.raises(ValueError, match="n_channels must be at least 32 where the top level"):
             make(spec, n_levels=n_levels).fit(X)
-        vq.set_params(autoencoder__n_channels=16)
+        vq.set_params(autoencoder__n_channels=32)
     vq.fit(X)
     wanted = {"conv": [1, 4, 16], "mlp": [1, 2, 5]}[spec][-n_levels:]
     assert vq.network_.levels.n_positions == wanted
@@ -95,18 +96,29 @@ def test_a_latent_sees_its_own_place_of_the_image():
 def test_nearest_vectors_are_found():
     book, latents = Codebook(7, 3), torch.randn(50, 4, 3)
     distances = (latents[:, :, None] - book.vectors).square().sum(3)
-    assert torch.equal(book.nearest(latents), distances.argmin(2))
+    codes, least = book.nearest(latents)
+    assert torch.equal(codes, distances.argmin(2))
+    halves = (distances.min(2).values - latents.square().sum(2)) / 2
+    torch.testing.assert_close(least, halves)
     found = 2 * book.distances(latents) + latents.square().sum(2, keepdim=True)
     torch.testing.assert_close(found, distances)
+
+
+def test_distances_are_held_a_part_at_a_time(monkeypatch):
+    book, latents = Codebook(7, 3), torch.randn(50, 4, 3)
+    expected = book.nearest(latents)
+    monkeypatch.setattr(codebook, "_MOST_DISTANCES", 21)
+    for found, whole in zip(book.nearest(latents), expected, strict=True):
+        torch.testing.assert_close(found, whole)
 
 
 def test_codes_are_those_of_latents_one_level_after_another(two_levels):
     network, prepared = two_levels.network_, two_levels._preparation().forward(X[:9])
     with torch.no_grad():
         top, bottom = network.levels.seen(prepared)
-        of_top = network.codebooks[0].nearest(network.levels.latents(0, top))
+        of_top = network.codebooks[0].nearest(network.levels.latents(0, top))[0]
         said = network.levels.said(0, network.codebooks[0](of_top))
-        of_bottom = network.codebooks[1].nearest(network.levels.latents(1, bottom, said))
+        of_bottom, _ = network.codebooks[1].nearest(network.levels.latents(1, bottom, said))
         said = network.levels.said(1, network.codebooks[1](of_bottom), said)
         rows = network.levels.rows(said).numpy() * two_levels.scale_ + two_levels.mean_
     np.testing.assert_array_equal(two_levels.encode(X[:9]), np.hstack([of_top, of_bottom]))
@@ -158,7 +170,7 @@ def test_soft_assignments_are_by_distance(two_levels):
     np.testing.assert_array_equal(Z.argmax(2), vq.encode(X[:30]))
     network = vq.network_
     with torch.no_grad():
-        [(latents, _)] = network.encode(vq._preparation().forward(X[:30]))
+        _, latents, _ = network.encode(vq._preparation().forward(X[:30]))
         distances = (latents[:, :, None] - network.codebooks[0].vectors).square().sum(3)
     np.testing.assert_array_equal(Z.argsort(2), (-distances).argsort(2))
 
@@ -257,11 +269,11 @@ class Halves(Autoencoder):
 class HalvesNetwork(torch.nn.Module):
     def __init__(self, wrong):
         super().__init__()
-        self.wrong, self.n_positions = wrong, 2 if wrong == "positions" else [2]
-        self.shift = torch.nn.Parameter(torch.zeros(1))
+        self.wrong, self.n_positions = wrong, {"positions": 2, "places": [2**17]}.get(wrong, [2])
+        self.shift = torch.nn.Parameter(torch.zeros(1)) if wrong != "nothing" else 0
 
     def seen(self, x):
-        return [x]
+        return [x, x] if self.wrong == "levels" else [x]
 
     def latents(self, level, seen, said):
         return seen.view(len(seen), 2, -1)[:, :, : 3 if self.wrong == "latents" else None]
@@ -279,6 +291,8 @@ class HalvesNetwork(torch.nn.Module):
         ("kind", TypeError, "Halves.build must return a torch.nn.Module; got str"),
         ("positions", ValueError, "must have n_positions, a list of n_levels=1 integers; got 2"),
         ("latents", ValueError, r"shapes \[\(1, 2, 4\), .*; got \[\(1, 2, 3\), "),
+        ("levels", ValueError, "argument 2 is longer"),
+        ("places", ValueError, "n_positions of all levels must be at most 65536"),
         ("rows", ValueError, r"\(1, 8\)\]; got .*, \(1, 7\)\]"),
     ],
 )
@@ -297,6 +311,20 @@ def test_halves_make_a_product_quantizer_with_one_codebook(tmp_path):
     vq.save(tmp_path / "halves")
     loaded = skvqdraw.load(tmp_path / "halves", allow=[Halves])
     np.testing.assert_array_equal(loaded.encode(rows), vq.encode(rows))
+
+
+def test_sizes_may_be_integers_of_numpy():
+    n = np.int64(4)
+    spec = ConvAutoencoder((np.int64(8), 8), n_channels=8 * n, n_blocks=n, downsampling=n)
+    for autoencoder in (spec, MLPAutoencoder(n, hidden_size=n, n_blocks=n)):
+        vq = VQVAE(n, n_levels=np.int64(2), code_dim=n, autoencoder=autoencoder, max_steps=1)
+        assert vq.fit(X).encode(X[:3]).shape == (3, 5)
+
+
+def test_networks_without_parameters():
+    """Then codebooks learn alone."""
+    vq = VQVAE(4, code_dim=4, autoencoder=Halves("nothing"), max_steps=30, random_state=0)
+    assert -vq.fit(X[:, 16:24]).score(X[:, 16:24]) < X[:, 16:24].var(axis=0).mean()
 
 
 # ---- Training ------------------------------------------------------------------------------------
@@ -330,7 +358,7 @@ def test_gradients_go_straight_through(codebook_weight):
         def quantize(level, latents):
             nonlocal apart
             if not frozen:
-                codes = books[level].nearest(latents)
+                codes, _ = books[level].nearest(latents)
                 fixed.append((codes, latents.detach(), books[level](codes).detach()))
             codes, at, vectors = fixed[level]
             pulled = (latents - vectors).square().mean((1, 2))
@@ -369,22 +397,25 @@ def test_straight_through_gives_vectors_and_the_gradient_of_latents():
     assert vectors.grad is None
 
 
-def test_moving_averages_against_a_loop():
+@pytest.mark.parametrize(("n_latents", "share"), [(30, 1 / 50), (4, 1 / 50), (1, 1 / 200)])
+def test_moving_averages_against_a_loop(n_latents, share):
+    """Of the last 50 steps, or of as many as have 50 latents for each of 4 options."""
     book, rng = Codebook(4, 3), torch.Generator().manual_seed(0)
     book.vectors.requires_grad_(False)
     start = torch.randn(40, 3, generator=rng)
     book.start(start, start[:4], torch.full((40,), 1 / 40))
-    counts = [float((book.nearest(start) == k).sum()) / 40 for k in range(4)]
-    sums = [start[book.nearest(start) == k].sum(0) / 40 for k in range(4)]
-    for _ in range(9):  # at the tenth, dead vectors are looked for
+    codes, _ = book.nearest(start)
+    counts = [float((codes == k).sum()) / 40 for k in range(4)]
+    sums = [start[codes == k].sum(0) / 40 for k in range(4)]
+    for _ in range(20):
         latents = torch.randn(30, 3, generator=rng)
         weight = torch.rand(30, generator=rng) / 30
         nearest = [int((row - book.vectors).square().sum(1).argmin()) for row in latents]
-        book.follow(book.statistics(latents, torch.tensor(nearest), weight), optimizer=None)
+        book.follow(book.statistics(latents, torch.tensor(nearest), weight), n_latents)
         for k in range(4):
             mine = [i for i, code in enumerate(nearest) if code == k]
-            counts[k] = 0.98 * counts[k] + 0.02 * float(sum(weight[i] for i in mine))
-            sums[k] = 0.98 * sums[k] + 0.02 * sum(weight[i] * latents[i] for i in mine)
+            counts[k] = (1 - share) * counts[k] + share * float(sum(weight[i] for i in mine))
+            sums[k] = (1 - share) * sums[k] + share * sum(weight[i] * latents[i] for i in mine)
             torch.testing.assert_close(book.vectors[k].data, sums[k] / counts[k])
             assert float(book.counts[k]) == pytest.approx(counts[k])
 
@@ -394,7 +425,7 @@ def test_vectors_without_latents_stay():
     book.vectors.requires_grad_(False)
     book.start(torch.ones(5, 2), torch.tensor([[1.0, 1], [5, 5], [9, 9]]), torch.ones(5) / 5)
     for _ in range(4):
-        book.follow(book.statistics(torch.ones(5, 2), torch.zeros(5).long(), torch.ones(5) / 5), 0)
+        book.follow(book.statistics(torch.ones(5, 2), torch.zeros(5).long(), torch.ones(5) / 5), 5)
     torch.testing.assert_close(book.vectors.data, torch.tensor([[1.0, 1], [5, 5], [9, 9]]))
 
 
@@ -608,6 +639,18 @@ def test_fingerprints_are_of_what_decodes(two_levels, tmp_path):
         before = changed.fingerprint()
 
 
+def test_all_of_a_network_of_others_counts():
+    """Its encoder may decode, too: nobody knows."""
+    vq = VQVAE(16, code_dim=4, autoencoder=Halves(), max_steps=2).fit(X[:, :8])
+    levels, found = vq.network_.levels, {vq.fingerprint()}
+    levels.encoder = torch.nn.Module()
+    levels.encoder.register_buffer("counts", torch.zeros(2))
+    found.add(vq.fingerprint())
+    levels.encoder.counts += 1
+    found.add(vq.fingerprint())
+    assert len(found) == 3
+
+
 def test_files_of_other_positions_are_refused(two_levels, tmp_path, monkeypatch):
     wider = np.vstack([two_levels.code_usage_] * 2)
     monkeypatch.setattr(two_levels, "code_usage_", wider)
@@ -626,6 +669,8 @@ def test_streams(two_levels, max_error):
         # Of a part of a level nothing is known.
         rows = decompress(two_levels, data, n_stages=11)
         np.testing.assert_array_equal(rows, two_levels.decode(codes[:, :4]))
+        with pytest.raises(ValueError, match="codes of n_stages must have 0, 4 or 20 columns"):
+            compress(two_levels, X, n_stages=11)
         return
     assert set(np.unique(lengths)) <= {0, 4, 20}
     errors = np.square(decompress(two_levels, data) - X).mean(axis=1)

@@ -80,7 +80,7 @@ class LevelNetwork(nn.Module):
         return self.decoder["head"](said)
 
 
-class Autoencoder(nn.Module):
+class CodebookNetwork(nn.Module):
     """A network of levels and their codebooks.
 
     Parameters
@@ -96,32 +96,31 @@ class Autoencoder(nn.Module):
         self.levels = levels
         self.codebooks = nn.ModuleList(codebooks)
 
-    def forward(self, x_ND, quantize):
+    def forward(self, x_ND, quantize, last=None):
         """Return the reconstructions (N, D) of rows, with latents replaced as a function says.
 
-        `quantize(level, latents_NPC)` returns what the decoder is given of a level.
+        `quantize(level, latents_NPC)` returns what the decoder is given of a level. After the
+        latents of the level `last`, if it is named, nothing more is computed or returned.
         """
         said = None
         for level, seen in enumerate(self.levels.seen(x_ND)):
-            latents_NPC = self.levels.latents(level, seen, said)
-            said = self.levels.said(level, quantize(level, latents_NPC.float()), said)
+            vectors_NPC = quantize(level, self.levels.latents(level, seen, said).float())
+            if level == last:
+                return None
+            said = self.levels.said(level, vectors_NPC, said)
         return self.levels.rows(said)
 
     def encode(self, x_ND):
-        """Return the latents (N, P, C) and the codes (N, P) of each level, the top first."""
+        """Return codes (N, P), latents (N, P, C) and least distances (N, P) of all levels."""
         found = []
 
         def quantize(level, latents_NPC):
-            codes_NP = self.codebooks[level].nearest(latents_NPC)
-            found.append((latents_NPC, codes_NP))
+            codes_NP, least_NP = self.codebooks[level].nearest(latents_NPC)
+            found.append((codes_NP, latents_NPC, least_NP))
             return self.codebooks[level](codes_NP)
 
-        said, last = None, len(self.codebooks) - 1
-        for level, seen in enumerate(self.levels.seen(x_ND)):
-            vectors_NPC = quantize(level, self.levels.latents(level, seen, said).float())
-            if level < last:
-                said = self.levels.said(level, vectors_NPC, said)
-        return found
+        self(x_ND, quantize, last=len(self.codebooks) - 1)
+        return tuple(torch.cat(of_levels, 1) for of_levels in zip(*found, strict=True))
 
     def decode(self, codes_NP):
         """Return the rows (N, D) of the codes of some levels, the top first, side by side.

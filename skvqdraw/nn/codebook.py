@@ -9,12 +9,13 @@ from torch import nn
 
 from .blocks import normal
 
-# Share of what moving averages know that they keep at each step.
-_DECAY = 0.98
+# Steps that moving averages look back, and how many latents of an average vector these must have:
+# of fewer, vectors would seem dead that are only rare.
+_WINDOW, _LEAST_LATENTS = 50, 50
 # A vector that serves less than this share of an average one's latents is as good as dead.
 _LEAST_SHARE = 0.1
-# Steps between one look for dead vectors and the next.
-_LOOK_EVERY = 10
+# Most distances that are held at a time to find the least.
+_MOST_DISTANCES = 2**22
 # How far the two halves of a cell are set apart, in units of its spread.
 _APART = 0.5
 
@@ -45,8 +46,18 @@ class Codebook(nn.Module):
         return self.vectors.shape[1]
 
     def nearest(self, latents):
-        """Return the codes of the nearest vectors, of equals the first."""
-        return self.distances(latents).argmin(-1)
+        """Return the codes of the nearest vectors, of equals the first, and what is the least.
+
+        That is half the squared distance, less half the latent's squared length.
+        """
+        parts = latents.reshape(-1, self.code_dim).split(
+            max(_MOST_DISTANCES // len(self.counts), 1)
+        )
+        found = [self.distances(part).min(1) for part in parts]
+        least, codes = (
+            torch.cat(each).view(latents.shape[:-1]) for each in zip(*found, strict=True)
+        )
+        return codes, least
 
     def distances(self, latents):
         """Return half the squared distances (..., K), less half the latents' squared lengths."""
@@ -64,7 +75,7 @@ class Codebook(nn.Module):
     def start(self, latents_MC, vectors_KC, weight_M):
         """Begin with vectors that are near some latents."""
         self.vectors.copy_(vectors_KC)
-        seen = self.statistics(latents_MC, self.nearest(latents_MC), weight_M)
+        seen = self.statistics(latents_MC, self.nearest(latents_MC)[0], weight_M)
         for name, of_start in seen.items():
             getattr(self, name).copy_(of_start)
 
@@ -81,20 +92,19 @@ class Codebook(nn.Module):
         }
 
     @torch.no_grad()
-    def follow(self, seen, optimizer):
-        """Move averages by the statistics of a step; now and then, revive dead vectors.
+    def follow(self, seen, n_latents):
+        """Move averages by the statistics of a step, of about so many latents.
 
         Vectors of no weight stay where they are.
         """
+        window = max(_WINDOW, _LEAST_LATENTS * len(self.counts) / n_latents)
         for name, of_step in seen.items():
-            getattr(self, name).lerp_(of_step, 1 - _DECAY)
+            getattr(self, name).lerp_(of_step, 1 / window)
+        self.n_steps += 1
         if not self.vectors.requires_grad:
             known = self.counts > torch.finfo(torch.float32).tiny
             means_KC = self.sums / torch.where(known, self.counts, 1)[:, None]
             self.vectors.copy_(torch.where(known[:, None], means_KC, self.vectors))
-        self.n_steps += 1
-        if int(self.n_steps) % _LOOK_EVERY == 0:
-            self.revive(optimizer)
 
     @torch.no_grad()
     def revive(self, optimizer):
@@ -109,9 +119,10 @@ class Codebook(nn.Module):
             for known in (self.counts, self.squares, self.sums):
                 known[busiest] /= 2
                 known[k] = known[busiest]
-            spread = (self.squares[busiest] / self.counts[busiest]).sqrt()
-            rng = torch.Generator("cpu").manual_seed(len(dead) * int(self.n_steps) + k)
-            away_C = torch.randn(self.code_dim, generator=rng, device="cpu")
+            spread = (self.squares[busiest] / self.counts[busiest]).clamp(min=0).sqrt()
+            seed = (len(dead) * int(self.n_steps) + k) % 2**63
+            rng = torch.Generator("cpu").manual_seed(seed)
+            away_C = torch.randn(self.code_dim, generator=rng, dtype=torch.float32, device="cpu")
             away_C = _APART * spread * away_C.to(self.vectors)
             self.vectors[k] = self.vectors[busiest] + away_C
             self.sums[k] = self.vectors[k] * self.counts[k]

@@ -10,25 +10,23 @@ from .tiles import TileCoder, Tiles
 
 
 class LevelCoding(Tiles):
-    """Rows of X to codes and back by an `Autoencoder`; the options are those of `LevelCoder`."""
+    """Rows of X to codes and back by a `CodebookNetwork`; the options are those of `LevelCoder`."""
 
-    def encoded(self, X, rows=None):
-        """Yield (slice, target_ND, codes_NP) of X, or of the rows of it that are named."""
+    def encoded(self, X):
+        """Yield (slice, codes_NP) of X."""
 
         def encode(coder, tile):
-            target_ND = self._targets(coder, X, tile, rows)
-            return target_ND, *coder.encode(target_ND)
+            return coder.encode(self._targets(coder, X, tile))
 
-        n_rows = len(X) if rows is None else len(rows)
-        for tile, (target_ND, codes_NP, *_) in self._in_tiles(encode, n_rows, 0):
-            yield tile, target_ND, codes_NP
+        for tile, (codes_NP, *_) in self._in_tiles(encode, len(X), 0):
+            yield tile, codes_NP
 
     def judged(self, X, rows):
         """Yield (slice, errors_N, codes_NP) of the rows of X that are named."""
 
         def judge(coder, tile):
             target_ND = self._targets(coder, X, tile, rows)
-            codes_NP, _ = coder.encode(target_ND)
+            codes_NP, *_ = coder.encode(target_ND)
             return (coder.decode(codes_NP) - target_ND).square().mean(1), codes_NP
 
         for tile, judged in self._in_tiles(judge, len(rows), 0):
@@ -38,7 +36,7 @@ class LevelCoding(Tiles):
         """Yield (slice, codes_NP, squared distances (N, P, K) of latents to vectors) of X."""
 
         def measure(coder, tile):
-            codes_NP, latents_NPC = coder.encode(self._targets(coder, X, tile))
+            codes_NP, latents_NPC, _ = coder.encode(self._targets(coder, X, tile))
             return codes_NP, coder.distances(latents_NPC)
 
         for tile, measured in self._in_tiles(measure, len(X), 0):
@@ -53,7 +51,7 @@ class LevelCoder(TileCoder):
 
     Parameters
     ----------
-    network : Autoencoder
+    network : CodebookNetwork
         In evaluation mode.
     bf16 : bool
         Whether it computes in bfloat16; latents are compared in float32 all the same.
@@ -66,10 +64,9 @@ class LevelCoder(TileCoder):
         self.network, self.bf16 = network, bf16
 
     def encode(self, target_ND):
-        """Return the codes (N, P) of a tile of targets, and their latents (N, P, C)."""
+        """Return codes (N, P), latents (N, P, C) and least distances (N, P) of a tile."""
         with low_precision(self.device, self.bf16):
-            latents, codes = zip(*self.network.encode(target_ND), strict=True)
-        return torch.cat(codes, 1), torch.cat(latents, 1)
+            return self.network.encode(target_ND)
 
     def decode(self, codes_NP):
         """Return the reconstructions (N, D) of a tile of codes of whole levels."""

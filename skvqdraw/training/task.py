@@ -155,7 +155,7 @@ class Task:
         sums : dict of tensors
             Zeros on the device, by name.
         """
-        return {"loss": torch.zeros((), device=self.device)}
+        return {"loss": torch.zeros((), device=self.device, dtype=torch.float32)}
 
     def gradients(self, batch, weight, sums):
         """Add the gradients of some rows of a batch to the network's.
