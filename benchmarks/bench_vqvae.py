@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_samples import SmallCNN
-from machine import Report, describe
+from machine import Report, describe, seconds_of
 from mnist import IMAGE_SHAPE, load_images
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
@@ -218,7 +218,11 @@ def of_codes(estimator, data):
     """Return errors, bits and the share of options that test images use, level by level."""
     n_positions, n_options = estimator.code_usage_.shape
     row = {"bits": n_positions * float(np.log2(n_options))}
-    codes = estimator.encode(data.X_test)
+    rates = {"encode": lambda: estimator.encode(data.X_test)}
+    codes = rates["encode"]()
+    rates["decode"] = lambda: estimator.decode(codes)
+    for name, call in rates.items():
+        row[f"{name}_rows_per_second"] = round(len(codes) / seconds_of(call, repeats=1))
     row["error"] = float(np.square(estimator.decode(codes) - data.X_test).mean())
     row["train_error"] = float(-estimator.score(data.X[: N_JUDGED * 5]))
     if isinstance(estimator, VQVAE):

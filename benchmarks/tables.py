@@ -196,7 +196,10 @@ def vqvae(result):
             yield table(learned, ("accuracy", "told_apart"), "{:.3f}".format)
 
 
-FIT_COLUMNS = ("bits", "test error", "training error", "usage", "linear probe", "steps", "seconds")
+FIT_COLUMNS = (
+    *("bits", "test error", "training error", "usage", "linear probe", "steps", "seconds"),
+    *("rows/s, encoded", "rows/s, decoded"),
+)
 
 
 def fits_of(result, budget):
@@ -209,6 +212,9 @@ def fits_of(result, budget):
             "training error": f"{row['train_error']:.5f}",
             "seconds": f"{row['seconds']:.0f}",
         }
+        for what in ("encode", "decode"):
+            if f"{what}_rows_per_second" in row:
+                rows[name][f"rows/s, {what}d"] = f"{row[f'{what}_rows_per_second']:,}"
         if "usage" in row:
             rows[name]["usage"] = ", ".join(f"{share:.0%}" for share in row["usage"])
         if "probe" in row:

@@ -1,7 +1,7 @@
 """
-=======================================
+======================================
 What the two levels of a VQ-VAE-2 hold
-=======================================
+======================================
 
 With ``n_levels=2`` :class:`~skvqdraw.VQVAE` has a top grid of few places, which sees much of the
 image, and a bottom grid of many, which is encoded and decoded in the light of the top. Codes have
@@ -26,7 +26,7 @@ try:
     autoencoder = ConvAutoencoder((28, 28))
 except OSError:
     print("The bundled 8x8 digits instead of MNIST.")
-    data, n_steps = load_digits_images(), 300
+    data, n_steps = load_digits_images(), 200
     autoencoder = ConvAutoencoder((8, 8), n_channels=16, downsampling=2)
 X = data.data / np.float32(data.data.max())
 X, X_test = X[:-200], X[-200:]
@@ -63,5 +63,5 @@ SamplesDisplay(vq.decode(random), image_shape=autoencoder.image_shape).plot(
 )
 
 # %%
-# **Take away**: what a level holds is what nothing else can say. The top alone is a blurred digit;
-# where bits are plenty below it, the bottom says most of the rest.
+# **Take away**: the top alone is a blurred digit, and the bottom draws its strokes. Neither says
+# the digit alone: mixed ones are between the two.

@@ -1,7 +1,7 @@
 """
-====================================================
+=================================================
 Bits and errors of all estimators, in one picture
-====================================================
+=================================================
 
 k-means, :class:`~skvqdraw.ClusterBoosting`, :class:`~skvqdraw.VQVAE`, its two levels and
 :class:`~skvqdraw.VQDRAW` on the same rows. Those whose integers are refinements draw a line with
@@ -29,9 +29,9 @@ try:
     refiner, autoencoder = ConvRefiner((28, 28)), ConvAutoencoder((28, 28))
 except OSError:
     print("The bundled 8x8 digits instead of MNIST.")
-    data, n_steps = load_digits_images(), (200, 100)
-    refiner = ConvRefiner((8, 8), n_channels=32, downsampling=2)
-    autoencoder = ConvAutoencoder((8, 8), n_channels=16, downsampling=2)
+    data, n_steps = load_digits_images(), (120, 60)
+    refiner = ConvRefiner((8, 8), n_channels=16, downsampling=2, basis_size=12)
+    autoencoder = ConvAutoencoder((8, 8), n_channels=16, n_blocks=1, downsampling=2)
 X = data.data[:12_000] / np.float32(data.data.max())
 X, X_test = X[: 4 * len(X) // 5], X[4 * len(X) // 5 :]
 
@@ -41,8 +41,8 @@ models = {
     "VQDRAW": VQDRAW(16, 32, refiner=refiner, max_steps=n_steps[1], random_state=0),
 }
 places = {
-    "VQVAE": [VQVAE(n_options, **how) for n_options in (2, 8, 32)],
-    "VQ-VAE-2": [VQVAE(n_options, n_levels=2, **how) for n_options in (2, 8, 32)],
+    "VQVAE": [VQVAE(n_options, **how) for n_options in (4, 32)],
+    "VQ-VAE-2": [VQVAE(n_options, n_levels=2, **how) for n_options in (4, 32)],
 }
 
 # %%
@@ -69,5 +69,6 @@ ax.set_yscale("log")
 _ = ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 # %%
-# **Take away**: refinements make the most of few bits, and one fit serves all of them. Places are
-# many as soon as there is one for each few pixels, and then each costs little to learn.
+# **Take away**: refinements make more of the same bits here, and one fit serves all of them; a
+# VQ-VAE has a fit for each number of bits. Two levels are about where one is, and have a coarse
+# version of each row beside.

@@ -1,7 +1,7 @@
 """
-=============================================
+==============================================
 Random codes of VQ-VAE and of VQ-DRAW, decoded
-=============================================
+==============================================
 
 An integer of :class:`~skvqdraw.VQVAE` is a place of the image; one of :class:`~skvqdraw.VQDRAW`
 refines what those before it made. Both decode what they encoded. Random codes tell them apart: of
@@ -33,9 +33,9 @@ try:
 except OSError:
     print("The bundled 8x8 digits instead of MNIST.")
     data = load_digits_images()
-    (shape, n_places, n_options), n_steps, n_prior_steps = ((8, 8), 16, 16), 250, 300
-    autoencoder = ConvAutoencoder(shape, n_channels=16, downsampling=2)
-    refiner = ConvRefiner(shape, n_channels=16, downsampling=2, basis_size=8)
+    (shape, n_places, n_options), n_steps, n_prior_steps = ((8, 8), 16, 16), 160, 200
+    autoencoder = ConvAutoencoder(shape, n_channels=16, n_blocks=1, downsampling=2)
+    refiner = ConvRefiner(shape, n_channels=16, downsampling=2, hidden_size=0, basis_size=8)
 X = data.data / np.float32(data.data.max())
 n_rows = 4 * len(X) // 5
 X, X_test, y = X[:n_rows], X[n_rows:][:2000], data.target[:n_rows]
@@ -50,7 +50,9 @@ for name, model in {"VQVAE": places, "VQDRAW": refinements}.items():
 # The prior learns the codes of training rows, and their classes. What it saves is what places say
 # of each other.
 codes = places.encode(X)
-prior = AutoregressivePrior(n_options, max_steps=n_prior_steps, random_state=0).fit(codes, y)
+prior = AutoregressivePrior(
+    n_options, hidden_size=128, batch_size=128, max_steps=n_prior_steps, random_state=0
+).fit(codes, y)
 bits = prior_bits(prior, places.encode(X_test)).sum()
 print(f"The prior needs {bits:.0f} of the {n_places * np.log2(n_options):.0f} bits of a new row.")
 
@@ -75,5 +77,6 @@ for (name, (model, rows)), ax in zip(samples.items(), axes, strict=True):
     ax.set_title(name, fontsize=9)
 
 # %%
-# **Take away**: a VQ-VAE without its prior is a compressor. Its codes are the smaller error's at
-# many bits and the easier to learn; those of VQ-DRAW are the ones to draw at random, or to cut.
+# **Take away**: a VQ-VAE without its prior is a compressor. Each place is right by itself, and none
+# knows of the others. The prior makes digits of them again, for the price of a second fit; codes of
+# VQ-DRAW need none.
