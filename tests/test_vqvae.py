@@ -219,7 +219,8 @@ def test_samples(two_levels):
 def test_a_prior_knows_where_things_are():
     vq = make(n_options=8, max_steps=100).fit(X)
     codes = vq.encode(X)
-    prior = AutoregressivePrior(8, hidden_size=64, max_steps=150, random_state=0).fit(codes[:1500])
+    prior = AutoregressivePrior(8, hidden_size=64, batch_size=128, max_steps=150, random_state=0)
+    prior.fit(codes[:1500])
     assert prior.bits(codes[1500:]).mean() < 0.8 * 16 * 3
 
 
@@ -693,8 +694,8 @@ def test_it_is_at_home_in_a_pipeline():
 
 def test_random_codes_are_worse_than_those_of_vqdraw():
     """What the two are told apart by: of places, random codes are like no row."""
-    vq = make(n_options=16, max_steps=300).fit(X)
-    drawing = VQDRAW(8, 16, max_steps=150, random_state=0).fit(X)
+    vq = make(n_options=16, max_steps=150).fit(X)
+    drawing = VQDRAW(8, 16, max_steps=60, random_state=0).fit(X)
 
     def distance(rows):
         return np.square(rows[:, None] - X).mean(2).min(1).mean()
