@@ -286,7 +286,7 @@ def learned(budget, codes, n_options, y, quick):
     """Return priors that learned codes and their classes, by name."""
     seconds = 2 if quick else PRIOR_SECONDS[budget]
     network = AutoregressivePrior(
-        n_options, max_steps=None, max_time=seconds, batch_size=256, random_state=SEED
+        n_options, max_steps=None, max_time=seconds, batch_size=64, random_state=SEED
     )
     priors = {
         "MarginalPrior": MarginalPrior(n_options),
