@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from . import losses
 from ._base import CodeTransformer
-from ._codes import entropy_bits, option_counts
+from ._codes import entropy_bits
 from ._rows import pieces, take_rows
 from ._sklearn import HasMethods, Interval, StrOptions, same_specs, validate_params
 from .exceptions import FormatError
@@ -202,11 +202,6 @@ class VQDRAW(TrainedMixin, CodeTransformer):
         "aux_weight": [Interval(Real, 0, None, closed="left")],
         "gradient_decay": [Interval(Real, 0, 1, closed="both")],
         "gradient_checkpointing": ["boolean"],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
     }
     _softness = 2.0
     _specs_advice = {
@@ -460,13 +455,12 @@ class _Drawing(RowTask):
 
     def gradients(self, batch, weight, sums):
         estimator, (target_ND,) = self.estimator, batch
-        S, K = estimator.n_stages, estimator.n_options
         objective, stage_losses_S, codes_NS = accumulate_gradients(
             self.network,
             self.preparation.objective,
             target_ND,
             weight,
-            S,
+            estimator.n_stages,
             aux_weight=estimator.aux_weight,
             gradient_decay=estimator.gradient_decay,
             round_beam_size=estimator.round_beam_size,
@@ -475,8 +469,7 @@ class _Drawing(RowTask):
         )
         sums["objective"] += objective
         sums["stage_losses_S"] += stage_losses_S
-        cells = (codes_NS + K * torch.arange(S, device=self.device)).flatten()
-        sums["counts_SK"].view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+        self._count(codes_NS, sums["counts_SK"])
 
     def record(self, sums, n_steps):
         counts_SK = sums["counts_SK"].cpu().numpy()
@@ -495,14 +488,10 @@ class _Drawing(RowTask):
         return np.concatenate(errors)
 
     def finish(self, X, y, rows, processes):
-        S, K = self.estimator.n_stages, self.estimator.n_options
-        counts_SK, n_infinite = np.zeros((S, K)), 0
-        for _, _, codes_NS, x_NP in self._encoded(X, processes.share(rows)):
-            counts_SK += option_counts(codes_NS.cpu().numpy(), K)
-            n_infinite += not x_NP.isfinite().all()
-        *counts, n_infinite = processes.sum([*counts_SK.ravel(), n_infinite])
-        self.code_usage = np.reshape(counts, (S, K)) / len(rows)
-        return "a reconstruction became infinite or NaN" if n_infinite else ""
+        shape = self.estimator.n_stages, self.estimator.n_options
+        encoded = self._encoded(X, processes.share(rows))
+        coded = ((codes_NS, x_NP) for _, _, codes_NS, x_NP in encoded)
+        return self._learn_usage(coded, shape, len(rows), processes)
 
     def _encoded(self, X, rows):
         """Code rows of X as the estimator will, but for the beam between rounds."""
@@ -512,13 +501,7 @@ class _Drawing(RowTask):
         return coding.encoded(X, estimator.n_stages, rows)
 
     def learned(self):
-        return {
-            "mean_": self.preparation.mean_D,
-            "scale_": self.preparation.scale,
-            "loss_": self.criterion,
-            "refiner_": self.refiner,
-            "code_usage_": self.code_usage,
-        }
+        return {**super().learned(), "loss_": self.criterion, "refiner_": self.refiner}
 
     def _size(self):
         estimator = self.estimator

@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 
 from ._base import CodeTransformer
-from ._codes import entropy_bits, option_counts
+from ._codes import entropy_bits
 from ._device import low_precision
 from ._rows import pieces, take_rows
 from ._sklearn import HasMethods, Interval, StrOptions, same_specs, validate_params
@@ -192,11 +192,6 @@ class VQVAE(TrainedMixin, CodeTransformer):
         "autoencoder": [StrOptions({"auto"}), HasMethods(["build", "get_params"])],
         "commitment_weight": [Interval(Real, 0, None, closed="left")],
         "codebook_weight": [Interval(Real, 0, None, closed="neither"), None],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
     }
     _softness = 0.4
     _specs_advice = {
@@ -407,9 +402,8 @@ class _Levels(RowTask):
             if this == level:
                 found.append(latents_NPC)
                 return None
-            return self.network.codebooks[this](
-                self.network.codebooks[this].nearest(latents_NPC)[0]
-            )
+            book = self.network.codebooks[this]
+            return book(book.nearest(latents_NPC)[0])
 
         for start in range(0, len(rows), _ROWS_AT_A_TIME):
             some = take_rows(X, rows[start : start + _ROWS_AT_A_TIME])
@@ -444,10 +438,7 @@ class _Levels(RowTask):
         sums["loss"] += loss.detach()
         sums["error"] += whole_N @ errors_N.detach()
         sums["whole"] += whole_N.sum()
-        codes_NP = torch.cat([codes_NP for _, codes_NP, _ in seen], 1)
-        P, K = sums["counts_PK"].shape
-        cells = (codes_NP + K * torch.arange(P, device=self.device)).flatten()
-        sums["counts_PK"].view(-1).scatter_add_(0, cells, torch.ones_like(cells))
+        self._count(torch.cat([codes_NP for _, codes_NP, _ in seen], 1), sums["counts_PK"])
         for level, (latents_NPC, codes_NP, weight_N) in enumerate(seen):
             weight_M = weight_N.repeat_interleave(codes_NP.shape[1])
             found = self.network.codebooks[level].statistics(
@@ -511,14 +502,10 @@ class _Levels(RowTask):
         return np.concatenate([errors_N.cpu().numpy() for _, errors_N, _ in judged])
 
     def finish(self, X, y, rows, processes):
-        P, K = sum(self.network.levels.n_positions), self.estimator.n_options
-        counts_PK, n_infinite = np.zeros((P, K)), 0
-        for _, errors_N, codes_NP in self._coding().judged(X, processes.share(rows)):
-            counts_PK += option_counts(codes_NP.cpu().numpy(), K)
-            n_infinite += not errors_N.isfinite().all()
-        *counts, n_infinite = processes.sum([*counts_PK.ravel(), n_infinite])
-        self.code_usage = np.reshape(counts, (P, K)) / len(rows)
-        return "a reconstruction became infinite or NaN" if n_infinite else ""
+        shape = sum(self.network.levels.n_positions), self.estimator.n_options
+        judged = self._coding().judged(X, processes.share(rows))
+        coded = ((codes_NP, errors_N) for _, errors_N, codes_NP in judged)
+        return self._learn_usage(coded, shape, len(rows), processes)
 
     def _coding(self):
         estimator = self.estimator
@@ -527,12 +514,10 @@ class _Levels(RowTask):
 
     def learned(self):
         return {
-            "mean_": self.preparation.mean_D,
-            "scale_": self.preparation.scale,
+            **super().learned(),
             "n_levels_": int(self.estimator.n_levels),
             "code_dim_": int(self.estimator.code_dim),
             "autoencoder_": self.autoencoder,
-            "code_usage_": self.code_usage,
         }
 
     def _size(self):

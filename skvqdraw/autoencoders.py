@@ -90,8 +90,45 @@ class Autoencoder(BaseEstimator):
         )
 
 
+class _LayeredAutoencoder(Autoencoder):
+    """A specification of a `LevelNetwork`: subclasses say what makes its layers."""
+
+    def _parts(self, n_features, n_levels, code_dim):
+        """Return what makes the layers."""
+        raise NotImplementedError
+
+    def _sizes(self, *names):
+        """Return parameters as integers of Python, which PyTorch asks for."""
+        return {name: int(getattr(self, name)) for name in names}
+
+    def build(self, n_features, n_levels, code_dim):
+        """Return a new network of an encoder and a decoder.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of features of a row.
+        n_levels : int
+            Number of levels of latents.
+        code_dim : int
+            Number of dimensions of a latent.
+
+        Returns
+        -------
+        network : torch.nn.Module
+            Latents of a grid are in the order of its rows and columns.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is wrong, or does not go with the others or with the rows.
+        """
+        validate_params(self)
+        return LevelNetwork(self._parts(n_features, n_levels, code_dim), n_levels)
+
+
 @known
-class ConvAutoencoder(Autoencoder):
+class ConvAutoencoder(_LayeredAutoencoder):
     """Convolutions, with a latent for each place of a grid: for images.
 
     The encoder halves height and width with strided convolutions until a place of the grid stands
@@ -141,33 +178,9 @@ class ConvAutoencoder(Autoencoder):
         self.n_blocks = n_blocks
         self.downsampling = downsampling
 
-    def build(self, n_features, n_levels, code_dim):
-        """Return a new network of convolutions.
-
-        Parameters
-        ----------
-        n_features : int
-            Number of features of a row.
-        n_levels : int
-            Number of grids.
-        code_dim : int
-            Number of dimensions of a latent.
-
-        Returns
-        -------
-        network : torch.nn.Module
-            Its latents are in the order of rows and columns of a grid.
-
-        Raises
-        ------
-        ValueError
-            If `image_shape` is not that of rows, `downsampling` does not divide it, or there are
-            fewer than 32 channels for a top level of one place.
-        """
-        validate_params(self)
+    def _parts(self, n_features, n_levels, code_dim):
         image_shape = check_image_shape(self.image_shape, n_features, self.downsampling)
-        names = "n_channels", "n_blocks", "downsampling"
-        sizes = {name: int(getattr(self, name)) for name in names}
+        sizes = self._sizes("n_channels", "n_blocks", "downsampling")
         parts = ConvParts(tuple(map(int, image_shape)), n_levels, code_dim, **sizes)
         if parts.n_positions(0) == 1 and self.n_channels < _FEWEST_OF_ONE_PLACE:
             raise ValueError(
@@ -175,11 +188,11 @@ class ConvAutoencoder(Autoencoder):
                 f"place; got {self.n_channels}. Their norm would leave nothing: set more, or fewer "
                 "levels."
             )
-        return LevelNetwork(parts, n_levels)
+        return parts
 
 
 @known
-class MLPAutoencoder(Autoencoder):
+class MLPAutoencoder(_LayeredAutoencoder):
     """Fully connected layers, whose last units are cut into latents: for rows without a layout.
 
     With several levels, each level above has a quarter of the latents of the one below it, rounded
@@ -220,24 +233,6 @@ class MLPAutoencoder(Autoencoder):
         self.hidden_size = hidden_size
         self.n_blocks = n_blocks
 
-    def build(self, n_features, n_levels, code_dim):
-        """Return a new network of fully connected layers.
-
-        Parameters
-        ----------
-        n_features : int
-            Number of features of a row.
-        n_levels : int
-            Number of levels of latents.
-        code_dim : int
-            Number of dimensions of a latent.
-
-        Returns
-        -------
-        network : torch.nn.Module
-            The network.
-        """
-        validate_params(self)
-        names = "n_positions", "hidden_size", "n_blocks"
-        sizes = {name: int(getattr(self, name)) for name in names}
-        return LevelNetwork(MLPParts(n_features, n_levels, code_dim, **sizes), n_levels)
+    def _parts(self, n_features, n_levels, code_dim):
+        sizes = self._sizes("n_positions", "hidden_size", "n_blocks")
+        return MLPParts(n_features, n_levels, code_dim, **sizes)
