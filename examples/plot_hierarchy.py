@@ -7,7 +7,7 @@ With ``n_levels=2`` :class:`~skvqdraw.VQVAE` has a top grid of few places, which
 image, and a bottom grid of many, which is encoded and decoded in the light of the top. Codes have
 the top first, and it decodes alone: the decoder has learned what to make of it.
 
-With MNIST at hand (see :func:`skvqdraw.datasets.fetch_mnist`) this takes two minutes on 2 cores;
+With MNIST at hand (see :func:`skvqdraw.datasets.fetch_mnist`) this takes three minutes on 2 cores;
 otherwise the bundled 8x8 digits, some seconds.
 """
 

@@ -8,8 +8,8 @@ refines what those before it made. Both decode what they encoded. Random codes t
 places they are strokes that know nothing of one another, of refinements they are digits. A prior
 over the codes, the second phase of a VQ-VAE, tells its places of each other.
 
-With MNIST at hand (see :func:`skvqdraw.datasets.fetch_mnist`) this takes some minutes on 2 cores;
-otherwise the bundled 8x8 digits, a quarter of a minute.
+With MNIST at hand (see :func:`skvqdraw.datasets.fetch_mnist`) this takes about ten minutes on 2
+cores; otherwise the bundled 8x8 digits, a quarter of a minute.
 """
 
 import matplotlib.pyplot as plt
