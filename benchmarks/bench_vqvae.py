@@ -6,7 +6,7 @@
 Sections, of which `--only` names some; what the file has already is kept:
 
 - `usage`: options in use after fits of 5 seconds on the 8x8 digits, 20 seeds of each kind.
-- `fits`: errors, usage and a linear probe of all fits. Those of one budget are made in one run.
+- `fits`: errors, usage and a linear probe of all fits.
 - `priors`: nats of the codes of training and test images by priors that learned the former.
 - `samples`: classifiers that saw samples only, and how well these can be told from real images.
 

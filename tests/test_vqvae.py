@@ -398,9 +398,9 @@ def test_straight_through_gives_vectors_and_the_gradient_of_latents():
     assert vectors.grad is None
 
 
-@pytest.mark.parametrize(("n_latents", "share"), [(30, 1 / 50), (4, 1 / 50), (1, 1 / 200)])
+@pytest.mark.parametrize(("n_latents", "share"), [(30, 1 / 12), (10, 1 / 20), (1, 1 / 200)])
 def test_moving_averages_against_a_loop(n_latents, share):
-    """Of the last 50 steps, or of as many as have 50 latents for each of 4 options."""
+    """Of the last 12 steps, or of as many as have 50 latents for each of 4 options."""
     book, rng = Codebook(4, 3), torch.Generator().manual_seed(0)
     book.vectors.requires_grad_(False)
     start = torch.randn(40, 3, generator=rng)

@@ -9,9 +9,9 @@ from torch import nn
 
 from .blocks import normal
 
-# Steps that moving averages look back, and how many latents of an average vector these must have:
+# Steps at least that moving averages look back, and latents of an average vector that these have:
 # of fewer, vectors would seem dead that are only rare.
-_WINDOW, _LEAST_LATENTS = 50, 50
+_WINDOW, _LEAST_LATENTS = 12, 50
 # A vector that serves less than this share of an average one's latents is as good as dead.
 _LEAST_SHARE = 0.1
 # Most distances that are held at a time to find the least.
