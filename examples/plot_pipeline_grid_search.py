@@ -34,7 +34,7 @@ pipeline = Pipeline([("columns", columns), ("classifier", LogisticRegression(max
 # keeps the codes as integers, which boosted trees take as categories; the fourth leaves them out.
 # Nested names reach every parameter: ``columns__codes__refiner__hidden_size`` would too.
 vq = VQDRAW(n_stages=2, refiner=MLPRefiner(hidden_size=64), max_steps=30, random_state=0)
-trees = HistGradientBoostingClassifier(categorical_features=[0, 1], max_iter=30, random_state=0)
+trees = HistGradientBoostingClassifier(categorical_features=[0, 1], max_iter=10, random_state=0)
 pixels_or_not = {"columns__pixels": ["drop", "passthrough"]}
 sizes = {"columns__codes__n_stages": [1, 2, 4], "columns__codes__n_options": [4, 16, 64]}
 grids = [

@@ -29,7 +29,7 @@ try:
     refiner, autoencoder = ConvRefiner((28, 28)), ConvAutoencoder((28, 28))
 except OSError:
     print("The bundled 8x8 digits instead of MNIST.")
-    data, n_steps = load_digits_images(), (120, 60)
+    data, n_steps = load_digits_images(), (80, 40)
     refiner = ConvRefiner((8, 8), n_channels=16, downsampling=2, basis_size=12)
     autoencoder = ConvAutoencoder((8, 8), n_channels=16, n_blocks=1, downsampling=2)
 X = data.data[:12_000] / np.float32(data.data.max())

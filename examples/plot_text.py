@@ -39,7 +39,7 @@ vq = VQDRAW(
     loss=Categorical(),
     refiner=SectionRefiner(LENGTH, hidden_size=64),
     gradient_decay=1.0,
-    max_steps=40,
+    max_steps=30,
     learning_rate=2e-2,
     random_state=0,
 )
@@ -83,7 +83,7 @@ classifier = LogisticRegression(C=0.1, max_iter=1000)
 of_codes = make_pipeline(
     TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=3, sublinear_tf=True),
     TruncatedSVD(64, random_state=0),
-    VQDRAW(n_stages=10, n_options=64, early_stopping=True, max_steps=100, random_state=0),
+    VQDRAW(n_stages=10, n_options=64, early_stopping=True, max_steps=50, random_state=0),
     classifier,
 )
 of_counts = make_pipeline(

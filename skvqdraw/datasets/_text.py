@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import warnings
+from collections import deque
 from importlib.util import find_spec
 from itertools import islice
 from numbers import Integral
@@ -125,11 +126,20 @@ def _docstrings_in(path):
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return  # not all that is installed is meant for this version of Python
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         text = ast.get_docstring(node) if isinstance(node, kinds) else None
         text = re.sub(r"\s+", lambda run: "\n" if "\n" in run[0] else " ", text or "").strip()
         if text.isascii() and text.replace("\n", "").isprintable():
             yield text
+
+
+def _statements(tree):
+    """Yield the statements of a tree, as `ast.walk` does, but not what they consist of."""
+    kinds, todo = (ast.stmt, ast.excepthandler, ast.match_case), deque([tree])
+    while todo:
+        node = todo.popleft()
+        yield node
+        todo.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, kinds))
 
 
 def _docstrings(package, rng, enough, count):
