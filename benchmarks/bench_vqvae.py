@@ -7,7 +7,8 @@ Sections, of which `--only` names some; what the file has already is kept:
 
 - `usage`: options in use after fits of 5 seconds on the 8x8 digits, 20 seeds of each kind.
 - `fits`: errors, usage and a linear probe of all fits.
-- `priors`: nats of the codes of training and test images by priors that learned the former.
+- `priors`: bits of the codes of training and test images by priors that learned the former.
+- `curves`: errors of what decodes of a code, and its bits as they are and by a prior.
 - `samples`: classifiers that saw samples only, and how well these can be told from real images.
 
 Fits go on from checkpoints, and models are kept in the folder: a run that was killed can be made
@@ -36,11 +37,16 @@ import skvqdraw
 from skvqdraw import VQDRAW, VQVAE, ClusterBoosting
 from skvqdraw.autoencoders import ConvAutoencoder, MLPAutoencoder
 from skvqdraw.base import Task, TrainedMixin
-from skvqdraw.metrics import classification_accuracy_score, two_sample_score
+from skvqdraw.metrics import (
+    classification_accuracy_score,
+    prior_bits,
+    rate_distortion_curve,
+    two_sample_score,
+)
 from skvqdraw.priors import AutoregressivePrior, MarginalPrior, MarkovPrior
 from skvqdraw.refiners import ConvRefiner
 
-SECTIONS = ("usage", "fits", "priors", "samples")
+SECTIONS = ("usage", "fits", "priors", "curves", "samples")
 SEED = 0
 N_SEEDS, USAGE_SECONDS = 20, 5
 SECONDS = {"MNIST, 245 bits": 600, "MNIST, 60 bits": 180, "CIFAR-10, 576 bits": 1200}
@@ -273,88 +279,123 @@ def usage(report, quick):
             report.add(f"{n_levels} levels, {moved}", row, within="usage")
 
 
-def coded(models, data):
-    """Return the codes of training and test images of each estimator that has any."""
-    return {
-        name: (model.encode(data.X), model.encode(data.X_test))
-        for name, model in models.items()
-        if not isinstance(model, GaussianVAE)
-    }
+def coders(models):
+    """Return the estimators that have codes, by name."""
+    return {name: m for name, m in models.items() if not isinstance(m, GaussianVAE)}
 
 
-def learned(budget, codes, n_options, y, quick):
-    """Return priors that learned codes and their classes, by name."""
-    seconds = 2 if quick else PRIOR_SECONDS[budget]
-    network = AutoregressivePrior(
-        n_options, max_steps=None, max_time=seconds, batch_size=64, random_state=SEED
-    )
-    priors = {
-        "MarginalPrior": MarginalPrior(n_options),
-        "MarkovPrior": MarkovPrior(n_options=n_options),
-        "AutoregressivePrior": network,
-    }
-    return {name: prior.fit(codes, y) for name, prior in priors.items()}
+def network_prior(folder, budget, name, quick, codes, n_options, y):
+    """Return the prior that is a network, of codes and their classes; fit it unless it is kept."""
+    path = model_of(folder, budget, f"prior of {name}", quick)[0]
+    if path.exists():
+        return skvqdraw.load(path)
+    how = {"max_time": 2 if quick else PRIOR_SECONDS[budget], "max_steps": None, "batch_size": 64}
+    prior = AutoregressivePrior(n_options, **how, random_state=SEED).fit(codes, y)
+    prior.save(path)
+    return prior
 
 
 def priors(report, folder, budget, models, data, quick):
-    """Report the bits of codes of training and test images by each prior; return the best ones."""
-    best = {}
-    for name, (train, test) in coded(models, data).items():
-        n_options = models[name].code_usage_.shape[1]
+    """Report the bits of codes of training and test images, of no known class, by each prior."""
+    for name, model in coders(models).items():
+        train, test, n_options = model.encode(data.X), model.encode(data.X_test), model.n_options
+        found = {
+            "MarginalPrior without classes": MarginalPrior(n_options).fit(train),
+            "MarginalPrior": MarginalPrior(n_options).fit(train, data.y),
+            "MarkovPrior": MarkovPrior(n_options=n_options).fit(train, data.y),
+            "AutoregressivePrior": network_prior(
+                folder, budget, name, quick, train, n_options, data.y
+            ),
+        }
         row = {"uniform": test.shape[1] * float(np.log2(n_options))}
-        found = learned(budget, train, n_options, data.y, quick)
         for title, prior in found.items():
             row[title] = {
                 "train": float(prior.bits(train[: N_JUDGED * 2]).mean()),
                 "test": float(prior.bits(test[: N_JUDGED * 2]).mean()),
             }
+        some, y = test[: N_JUDGED * 2], data.y_test[: N_JUDGED * 2]
+        row["given_class"] = float(found["AutoregressivePrior"].bits(some, y).mean())
         report.add(name, row, within=f"{budget}, priors")
-        best[name] = found["AutoregressivePrior"]
-        best[name].save(model_of(folder, budget, f"prior of {name}", quick)[0])
-    return best
+
+
+def curves(report, folder, budget, models, data, quick):
+    """Report errors of what decodes of a code, and its bits as they are and by a prior."""
+    X = data.X_test[:N_JUDGED]
+    for name, model in coders(models).items():
+        prior = skvqdraw.load(model_of(folder, budget, f"prior of {name}", quick)[0])
+        curve = rate_distortion_curve(model, X)
+        spent = prior_bits(prior, model.encode(X)).cumsum()
+        ends = np.rint(curve.bits / np.log2(model.n_options)).astype(int) - 1
+        by_prior = spent[ends].tolist()
+        row = {"bits": curve.bits.tolist(), "by_prior": by_prior, "error": curve.train.tolist()}
+        report.add(name, row, within=f"{budget}, curves")
 
 
 def samples(report, folder, budget, models, data, quick):
-    """Report what classifiers learn of samples, and how well these can be told from images."""
-    n_steps = 10 if quick else 2000
+    """Report what classifiers learn of samples, and how well these can be told from images.
+
+    Samples that no class was asked for have the classes that a classifier of images sees in them.
+    """
+    n_steps, section = 10 if quick else 2000, f"{budget}, samples"
     judge = SmallCNN(9, n_steps).fit(data.X, data.y)
 
-    def add(name, rows, y):
-        some = data.X_test[:N_JUDGED]
+    def add(name, drawn):
+        if name in report.get(section, {}):
+            return
+        rows, y = drawn()
         accuracy = classification_accuracy_score(
-            rows, y, data.X_test, data.y_test, classifier=SmallCNN(SEED, n_steps)
+            rows,
+            judge.predict(rows) if y is None else y,
+            data.X_test,
+            data.y_test,
+            classifier=SmallCNN(SEED, n_steps),
         )
-        told = two_sample_score(rows[:N_JUDGED], some, random_state=0)
-        report.add(name, {"accuracy": accuracy, "told_apart": told}, within=f"{budget}, samples")
+        told = two_sample_score(rows[:N_JUDGED], data.X_test[:N_JUDGED], random_state=0)
+        report.add(name, {"accuracy": accuracy, "told_apart": told}, within=section)
 
-    add("real images", data.X, data.y)
+    add("real images", lambda: (data.X, data.y))
     for name, model in models.items():
         if isinstance(model, GaussianVAE):
-            add_vae(add, model, judge, data)
-            continue
-        prior = skvqdraw.load(model_of(folder, budget, f"prior of {name}", quick)[0])
-        uniform = model.sample(len(data.X), random_state=SEED)
-        add(f"{name}, reconstructions", model.decode(model.encode(data.X)), data.y)
-        add(f"{name}, uniform codes", uniform, judge.predict(uniform))
-        drawn = model.sample(len(data.X), prior=prior, y=data.y, random_state=SEED)
-        add(f"{name}, prior", drawn, data.y)
+            ways = of_latents(model, data)
+        else:
+            prior = skvqdraw.load(model_of(folder, budget, f"prior of {name}", quick)[0])
+            ways = of_random_codes(model, prior, data)
+        for way, drawn in ways.items():
+            add(f"{name}, {way}", drawn)
 
 
-def add_vae(add, vae, judge, data):
-    """Add samples of normal latents, and of a normal distribution for each class."""
-    mean_NPC, _ = vae.encode(data.X)
-    add("Gaussian VAE, reconstructions", vae.decode(mean_NPC), data.y)
-    torch.manual_seed(SEED)
-    normal = vae.decode(torch.randn(mean_NPC.shape))
-    add("Gaussian VAE, normal latents", normal, judge.predict(normal))
-    flat, rng = mean_NPC.flatten(1).numpy(), np.random.default_rng(SEED)
-    drawn = np.empty_like(flat)
-    for label in np.unique(data.y):
-        mine = data.y == label
-        of_class = flat[mine].mean(axis=0), np.cov(flat[mine].T)
-        drawn[mine] = rng.multivariate_normal(*of_class, size=mine.sum(), method="eigh")
-    rows = vae.decode(torch.from_numpy(drawn).view_as(mean_NPC))
-    add("Gaussian VAE, normal latents of each class", rows, data.y)
+def of_random_codes(model, prior, data):
+    """Return how to get rows and their classes, by name: of true codes, and of random ones."""
+    n, y = len(data.X), data.y
+    return {
+        "reconstructions": lambda: (model.decode(model.encode(data.X)), y),
+        "uniform codes": lambda: (model.sample(n, random_state=SEED), None),
+        "prior": lambda: (model.sample(n, prior=prior, y=y, random_state=SEED), y),
+    }
+
+
+def of_latents(vae, data):
+    """Return how to get rows and their classes, by name: of true latents, and of normal ones."""
+    mean_NPC, y = vae.encode(data.X)[0], data.y
+
+    def normal():
+        torch.manual_seed(SEED)
+        return vae.decode(torch.randn(mean_NPC.shape)), None
+
+    def of_classes():
+        flat, rng = mean_NPC.flatten(1).numpy(), np.random.default_rng(SEED)
+        drawn = np.empty_like(flat)
+        for label in np.unique(y):
+            mine = y == label
+            of_class = flat[mine].mean(axis=0), np.cov(flat[mine].T)
+            drawn[mine] = rng.multivariate_normal(*of_class, size=mine.sum(), method="eigh")
+        return vae.decode(torch.from_numpy(drawn).view_as(mean_NPC)), y
+
+    return {
+        "reconstructions": lambda: (vae.decode(mean_NPC), y),
+        "normal latents": normal,
+        "normal latents of each class": of_classes,
+    }
 
 
 def load_cifar(path):
@@ -385,14 +426,14 @@ def main():
         data = load_cifar(arguments.cifar) if colour else load_images(quick)
         if "fits" in only:
             judged(report, folder, budget, data, quick)
-        if budget not in PRIOR_SECONDS:
+        rest = {"priors": priors, "curves": curves, "samples": samples}
+        if budget not in PRIOR_SECONDS or not rest.keys() & {*only}:
             continue
         names = estimators(budget, quick)
         models = {name: fitted(report, folder, budget, name, data, quick) for name in names}
-        if "priors" in only:
-            priors(report, folder, budget, models, data, quick)
-        if "samples" in only:
-            samples(report, folder, budget, models, data, quick)
+        for section, function in rest.items():
+            if section in only:
+                function(report, folder, budget, models, data, quick)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+GUIDE = ROOT / "docs" / "guide" / "vqvae.md"
 COMPRESSION = ROOT / "docs" / "compression.md"
 ENCODINGS = ("encode", "encode_greedy", "encode_beam_4", "encode_beam_16")
 RATES = ("train", "train_same_batch", *ENCODINGS, "decode")
@@ -190,6 +191,9 @@ def vqvae(result):
         if bits:
             yield f"Bits of codes, {budget.split(',')[0]}, training and test images:\n"
             yield table(bits, columns, str)
+        if f"{budget}, curves" in result:
+            yield f"What decodes of a code, {budget}:\n"
+            yield table(points_of(result[f"{budget}, curves"]), ("bits", "by prior", "error"), str)
         learned = result.get(f"{budget}, samples", {})
         if learned:
             yield f"Test images that a CNN recognises which learned from samples, {budget}:\n"
@@ -197,8 +201,8 @@ def vqvae(result):
 
 
 FIT_COLUMNS = (
-    *("bits", "test error", "training error", "usage", "linear probe", "steps", "seconds"),
-    *("rows/s, encoded", "rows/s, decoded"),
+    *("bits", "bits, by a prior", "test error", "training error", "usage", "linear probe"),
+    *("steps", "seconds", "rows/s, encoded", "rows/s, decoded"),
 )
 
 
@@ -212,6 +216,8 @@ def fits_of(result, budget):
             "training error": f"{row['train_error']:.5f}",
             "seconds": f"{row['seconds']:.0f}",
         }
+        if name in (priors := result.get(f"{budget}, priors", {})):
+            rows[name]["bits, by a prior"] = f"{fewest_bits(priors[name]):.1f}"
         for what in ("encode", "decode"):
             if f"{what}_rows_per_second" in row:
                 rows[name][f"rows/s, {what}d"] = f"{row[f'{what}_rows_per_second']:,}"
@@ -224,12 +230,19 @@ def fits_of(result, budget):
     return rows
 
 
+def fewest_bits(row):
+    """Return the bits of test images' codes by the prior that is best for training images."""
+    priors = [bits for bits in row.values() if isinstance(bits, dict)]
+    return min(priors, key=lambda bits: bits["train"])["test"]
+
+
 def bits_of(row):
     """Return bits of training and test codes by each prior."""
-    return {
-        prior: f"{bits:.1f}" if prior == "uniform" else f"{bits['train']:.1f}, {bits['test']:.1f}"
-        for prior, bits in row.items()
-    }
+    shown = {}
+    for prior, bits in row.items():
+        pair = bits.values() if isinstance(bits, dict) else [bits]
+        shown[prior] = ", ".join(f"{each:.1f}" for each in pair)
+    return shown
 
 
 def log_loss(result):
@@ -436,6 +449,38 @@ def short_baselines():
     return f"\n{table(rows, columns, str)}\n" if rows else ""
 
 
+def points_of(curves):
+    """Return some points of each curve of bits and errors."""
+    rows = {}
+    for name, curve in curves.items():
+        n_points = len(curve["bits"])
+        step = max(n_points // 5, 1)
+        for point in range((n_points - 1) % step, n_points, step):
+            rows[f"{name}, {point + 1} of {n_points}"] = {
+                "bits": f"{curve['bits'][point]:.0f}",
+                "by prior": f"{curve['by_prior'][point]:.1f}",
+                "error": f"{curve['error'][point]:.5f}",
+            }
+    return rows
+
+
+def short_vqvae():
+    """Return VQ-VAE beside the others on MNIST, at equal bits and time, for README.md."""
+    for result in results("vqvae"):
+        samples = result.get("MNIST, 245 bits, samples", {})
+        rows = fits_of(result, "MNIST, 245 bits")
+        rows.pop("Gaussian VAE", None)
+        for name, row in rows.items():
+            for way in ("uniform codes", "prior"):
+                if f"{name}, {way}" in samples:
+                    accuracy = samples[f"{name}, {way}"]["accuracy"]
+                    row[f"learned from samples: {way}"] = f"{accuracy:.1%}"
+        columns = ("bits", "bits, by a prior", "test error", "linear probe", "rows/s, encoded")
+        of_samples = dict.fromkeys(key for row in rows.values() for key in row if "samples" in key)
+        return {"vqvae_short": f"\n{table(rows, (*columns, *of_samples), str)}\n"}
+    return {}
+
+
 def filled(path, sections):
     """Return the text of a file, old and new, the sections between their markers."""
     old = new = path.read_text()
@@ -467,10 +512,12 @@ def main():
     for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
+    short = short_codec() | short_vqvae()
     for path, bodies in (
         (DOCS, sections),
-        (README, {"headline": headline(), "baselines": short_baselines(), **short_codec()}),
-        (COMPRESSION, short_codec()),
+        (README, short | {"headline": headline(), "baselines": short_baselines()}),
+        (COMPRESSION, short),
+        (GUIDE, short),
     ):
         old, new = filled(path, bodies)
         if new != old:

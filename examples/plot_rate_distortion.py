@@ -23,7 +23,7 @@ from skvqdraw.plot import RateDistortionDisplay
 from skvqdraw.refiners import ConvRefiner
 
 # %%
-# The same rows for all, and about as much time.
+# The same rows for all.
 try:
     data, n_steps = fetch_mnist(download_if_missing=False), (1000, 300)
     refiner, autoencoder = ConvRefiner((28, 28)), ConvAutoencoder((28, 28))

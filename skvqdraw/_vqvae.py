@@ -30,12 +30,13 @@ from .training.row_task import RowTask
 _MOST_LEVELS = 8
 _MOST_DIMS = 2**14
 _MOST_POSITIONS = 2**16
-# In training, the share of rows of which the decoder knows one level less: so it learns what to
-# make of the levels above alone.
+# In training, the share of rows of which the decoder does not know all levels: so it learns what to
+# make of those above alone.
 _SHARE_CUT = 1 / 8
-# Latents of each option, rows at least and rows at most from which codebooks start, and how many
-# rows are encoded at a time.
-_LATENTS_PER_OPTION, _FEWEST_ROWS, _MOST_ROWS, _ROWS_AT_A_TIME = 64, 256, 2048, 64
+# Latents of each option and latents at least from which codebooks start, rows at least and at most
+# that these are of, and how many rows are encoded at a time.
+_LATENTS_PER_OPTION, _FEWEST_LATENTS, _FEWEST_ROWS, _MOST_ROWS = 16, 4096, 256, 2048
+_ROWS_AT_A_TIME = 64
 _ITERATIONS = 10  # of k-means on them
 # Steps between one look for dead vectors and the next.
 _LOOK_EVERY = 10
@@ -62,7 +63,7 @@ class VQVAE(TrainedMixin, CodeTransformer):
     n_levels : int, default=1
         1 for a VQ-VAE, 2 for a VQ-VAE-2; up to 8.
     code_dim : int, default=8
-        Dimensions of a vector. 4 to 64: the fewer, the more of the codebook is in use.
+        Dimensions of a vector. 4 to 16: the fewer, the more of the codebook is in use.
     autoencoder : {"auto"} or Autoencoder, default="auto"
         Specification of encoder and decoder, which says how many positions there are. "auto" is
         :class:`~skvqdraw.autoencoders.MLPAutoencoder` with its defaults; for images,
@@ -382,16 +383,16 @@ class _Levels(RowTask):
         K, fewest = self.estimator.n_options, min(self.network.levels.n_positions)
         n_rows = max(_FEWEST_ROWS, min(_LATENTS_PER_OPTION * K // fewest, _MOST_ROWS))
         rows = np.sort(rng.choice(rows, min(n_rows, len(rows)), replace=False))
-        weight_N = torch.from_numpy(sample_weight[rows] / sample_weight[rows].sum()).float()
+        weight_N = sample_weight[rows] / sample_weight[rows].sum()
         for level, book in enumerate(self.network.codebooks):
             latents_NPC = self._latents(level, X, rows)
             latents_MC = latents_NPC.flatten(0, 1)
-            weight_M = weight_N.repeat_interleave(latents_NPC.shape[1])
-            n_some = min(_LATENTS_PER_OPTION * K, len(latents_MC))
+            weight_M = np.repeat(weight_N, latents_NPC.shape[1])
+            n_some = min(max(_LATENTS_PER_OPTION * K, _FEWEST_LATENTS), len(latents_MC))
             some = np.sort(rng.choice(len(latents_MC), n_some, replace=False))
-            how = {"max_iter": _ITERATIONS, "tol": 0, "sample_weight": weight_M.numpy()[some]}
+            how = {"max_iter": _ITERATIONS, "tol": 0, "sample_weight": weight_M[some]}
             centres_KC, _ = cluster(latents_MC.numpy()[some], K, rng, **how)
-            book.start(latents_MC, torch.from_numpy(centres_KC), weight_M)
+            book.start(latents_MC, torch.from_numpy(centres_KC), torch.from_numpy(weight_M).float())
 
     @torch.no_grad()
     def _latents(self, level, X, rows):
@@ -472,19 +473,20 @@ class _Levels(RowTask):
         loss = weight @ errors_N + sum(weight_N @ left_N for weight_N, left_N in apart)
         return loss, errors_N, seen
 
-    @staticmethod
-    def _knows(level, places_N):
+    def _knows(self, level, places_N):
         """Return 1 for rows of which the decoder knows a level, 0 for the last of a batch."""
-        return (places_N < 1 - level * _SHARE_CUT).float()
+        n_cuts = max(len(self.network.codebooks) - 1, 1)
+        return (places_N < 1 - _SHARE_CUT * level / n_cuts).float()
 
     def after_step(self, sums):
         books = self.network.codebooks
         if self._n_steps is None:  # from then on counted here: asking a GPU would take time
             self._n_steps = int(books[0].n_steps)
         self._n_steps += 1
+        n_rows = sums["counts_PK"][0].sum()
         for level, (book, P) in enumerate(zip(books, self.network.levels.n_positions, strict=True)):
             seen = {name: sums[f"{name}.{level}"] for name in ("counts", "sums", "squares")}
-            book.follow(seen, P * self.estimator.batch_size)
+            book.follow(seen, P * n_rows)
             if self._n_steps % _LOOK_EVERY == 0:
                 book.revive(self.optimizer)
 
@@ -529,10 +531,11 @@ class _Levels(RowTask):
 def _check_network(levels, spec, n_features, n_levels, code_dim):
     """Try a network out on a row of zeros; refuse one that is not what must be built."""
     n_positions, of_whom = getattr(levels, "n_positions", None), f"built by {type(spec).__name__}"
-    if not isinstance(n_positions, list) or len(n_positions) != n_levels:
+    told = n_positions if isinstance(n_positions, list) else []
+    if len(told) != n_levels or not all(isinstance(n, Integral) and n > 0 for n in told):
         raise ValueError(
             f"{type(levels).__name__}, {of_whom}, must have n_positions, a list of "
-            f"n_levels={n_levels} integers; got {n_positions}."
+            f"n_levels={n_levels} positive integers; got {n_positions}."
         )
     if sum(n_positions) > _MOST_POSITIONS:
         raise ValueError(

@@ -4,6 +4,7 @@ A specification is a small object of plain parameters, as those of :mod:`skvqdra
 `VQVAE` clones it, tunes it as ``autoencoder__hidden_size`` and calls ``build`` when it is fitted.
 """
 
+import math
 from numbers import Integral
 
 from sklearn.base import BaseEstimator
@@ -16,9 +17,8 @@ from .refiners import check_image_shape
 __all__ = ["Autoencoder", "ConvAutoencoder", "MLPAutoencoder"]
 
 
-# Channels are normalised in 8 groups: of one place, one number of a group would be nothing, and two
-# would be signs.
-_FEWEST_OF_ONE_PLACE = 32
+# Numbers that are normalised together: of one, nothing would be left, and of two their signs.
+_FEWEST_IN_A_NORM = 4
 
 
 class Autoencoder(BaseEstimator):
@@ -182,11 +182,12 @@ class ConvAutoencoder(_LayeredAutoencoder):
         image_shape = check_image_shape(self.image_shape, n_features, self.downsampling)
         sizes = self._sizes("n_channels", "n_blocks", "downsampling")
         parts = ConvParts(tuple(map(int, image_shape)), n_levels, code_dim, **sizes)
-        if parts.n_positions(0) == 1 and self.n_channels < _FEWEST_OF_ONE_PLACE:
+        n_places, n_groups = parts.n_positions(0), math.gcd(self.n_channels, 8)
+        if n_places * self.n_channels < _FEWEST_IN_A_NORM * n_groups:
             raise ValueError(
-                f"n_channels must be at least {_FEWEST_OF_ONE_PLACE} where the top level has one "
-                f"place; got {self.n_channels}. Their norm would leave nothing: set more, or fewer "
-                "levels."
+                f"n_channels must be at least {-(-8 * _FEWEST_IN_A_NORM // n_places)} where the "
+                f"top level has few places, here {n_places}; got {self.n_channels}. Their norm "
+                "would leave little: set more, or fewer levels."
             )
         return parts
 
@@ -224,7 +225,7 @@ class MLPAutoencoder(_LayeredAutoencoder):
 
     _parameter_constraints: dict = {
         "n_positions": [Interval(Integral, 1, None, closed="left")],
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, _FEWEST_IN_A_NORM, None, closed="left")],
         "n_blocks": [Interval(Integral, 0, None, closed="left")],
     }
 

@@ -46,7 +46,7 @@ def compress(estimator, X, *, prior=None, n_stages=None, max_error=None):
 
     Parameters
     ----------
-    estimator : VQDRAW, ClusterBoosting or another CodeTransformer
+    estimator : VQDRAW, VQVAE, ClusterBoosting or another CodeTransformer
         The fitted model. It decides the error, by its `beam_size` and so on, and is needed again to
         decompress.
     X : array-like of shape (n_samples, n_features)
@@ -59,11 +59,13 @@ def compress(estimator, X, *, prior=None, n_stages=None, max_error=None):
         constriction (``pip install 'skvqdraw[codec]'``) must be there, here and where rows are
         decompressed.
     n_stages : int or None, default=None
-        How many stages of each code to keep, from 1 to those of the model. None keeps all.
+        How many stages of each code to keep, from 1 to those of the model; of `VQVAE`, whole
+        levels. None keeps all.
     max_error : float or None, default=None
-        A code ends with the first stage whose reconstruction has a loss of at most this, in the
-        units of ``-estimator.score_samples(X)``: squared units of X if the loss is the squared
-        error. Rows that never get there keep all stages. Lengths are stored, too:
+        A code ends with the first stage, of `VQVAE` the first level, whose reconstruction has a
+        loss of at most this, in the units of ``-estimator.score_samples(X)``: squared units of X if
+        the loss is the squared error. Rows that never get there keep all stages. Lengths are
+        stored, too:
         ``ceil(log2(n_stages + 1))`` bits for each row, or with a prior as few as they need. None
         gives all codes the same length.
 
@@ -110,7 +112,7 @@ def compress_file(estimator, X, path, *, prior=None, n_stages=None, max_error=No
 
     Parameters
     ----------
-    estimator : VQDRAW, ClusterBoosting or another CodeTransformer
+    estimator : VQDRAW, VQVAE, ClusterBoosting or another CodeTransformer
         The fitted model, see `compress`.
     X : array-like of shape (n_samples, n_features)
         Rows; ``numpy.load(path, mmap_mode="r")`` for those of a large file.
@@ -151,12 +153,13 @@ def decompress(estimator, data, *, n_stages=None, allow_truncated=False):
 
     Parameters
     ----------
-    estimator : VQDRAW, ClusterBoosting or another CodeTransformer
+    estimator : VQDRAW, VQVAE, ClusterBoosting or another CodeTransformer
         The model that compressed them: the same one, or one with its fingerprint.
     data : bytes-like, str or path-like
         The stream, or the name of a file that holds it.
     n_stages : int or None, default=None
-        How many stages to decode at most. None decodes all; fewer are faster, and coarser.
+        How many stages to decode at most; of `VQVAE`, whole levels. None decodes all; fewer are
+        faster, and coarser.
     allow_truncated : bool, default=False
         Whether to decode the stages that are whole, and warn, where the end is missing or damaged.
 
@@ -194,8 +197,7 @@ def decompress(estimator, data, *, n_stages=None, allow_truncated=False):
     >>> decompress(model, data, n_stages=2).dtype
     dtype('uint8')
     """
-    header, reader = _reader(_view(data), n_stages, allow_truncated)
-    _check_model(estimator, header)
+    header, reader = _reader_of_rows(estimator, _view(data), n_stages, allow_truncated)
     X = np.empty((header.n_samples, header.n_features), header.dtype)
     for some, rows in _rows(estimator, header, reader):
         X[some] = rows
@@ -218,7 +220,7 @@ def decompress_file(
 
     Parameters
     ----------
-    estimator : VQDRAW, ClusterBoosting or another CodeTransformer
+    estimator : VQDRAW, VQVAE, ClusterBoosting or another CodeTransformer
         The model that compressed them, see `decompress`.
     path : str or path-like
         What `compress_file` wrote.
@@ -252,8 +254,8 @@ def decompress_file(
     >>> np.load(path + ".npy", mmap_mode="r").shape
     (1000, 8)
     """
-    header, reader = _reader(_view(os.fsdecode(path)), n_stages, allow_truncated)
-    _check_model(estimator, header)
+    view = _view(os.fsdecode(path))
+    header, reader = _reader_of_rows(estimator, view, n_stages, allow_truncated)
     row_shape = (header.n_features,) if row_shape is None else tuple(map(int, row_shape))
     if min(row_shape, default=1) < 1 or math.prod(row_shape) != header.n_features:
         raise ValueError(
@@ -500,6 +502,22 @@ def _reader(view, n_stages, allow_truncated):
     return header, reader
 
 
+def _reader_of_rows(estimator, view, n_stages, allow_truncated):
+    """Return the header of a stream and a reader of codes that its model decodes."""
+    header, reader = _reader(view, n_stages, allow_truncated)
+    _check_model(estimator, header)
+    if n_stages is not None:
+        estimator._refuse_parts("codes of n_stages", n_stages)
+    n_whole = len(reader.stages)
+    n_decoded = max(n for n in estimator._prefix_lengths if n <= n_whole)
+    if n_decoded < n_whole:
+        warn(
+            f"{n_decoded} of {n_whole} stages tell what rows are: integers of "
+            f"{type(estimator).__name__} decode level by level."
+        )
+    return header, reader
+
+
 def _check_model(estimator, header):
     """Refuse a model that did not make a stream."""
     _check_estimator(estimator)
@@ -537,8 +555,7 @@ def _rows(estimator, header, reader, wanted=None):
 
 def decompressed_rows(estimator, data, wanted, X):
     """Write some rows of a stream into an array that has room for all; `wanted` are in order."""
-    header, reader = _reader(_view(data), None, False)
-    _check_model(estimator, header)
+    header, reader = _reader_of_rows(estimator, _view(data), None, False)
     dtype = container.stored_dtype(X.dtype)
     if header.dtype != dtype or header.n_features != X.shape[1] or header.n_samples > len(X):
         raise FormatError(

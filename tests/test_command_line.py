@@ -10,7 +10,8 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import skvqdraw
-from skvqdraw import ClusterBoosting, codec
+from skvqdraw import VQVAE, ClusterBoosting, codec
+from skvqdraw.autoencoders import ConvAutoencoder
 from skvqdraw.cli import commands, main, rows
 from skvqdraw.priors import MarginalPrior
 
@@ -35,6 +36,19 @@ def run(line):
         return main(shlex.split(line))
     except SystemExit as error:
         return error.code
+
+
+def test_models_without_a_beam_and_with_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    X = np.random.default_rng(0).uniform(size=(20, 64))
+    spec = ConvAutoencoder((8, 8), n_channels=8, downsampling=2)
+    VQVAE(4, autoencoder=spec, max_steps=1, random_state=0).fit(X).save("m.safetensors")
+    np.save("X.npy", X)
+    assert run("sample -m m.safetensors -o new --rows 2 --quiet") == 0
+    with Image.open("new/0.png") as image:
+        assert image.size == (8, 8)
+    assert run("compress X.npy -m m.safetensors -o X.skvq --beam 2") == 1
+    assert "--beam must be left out: codes of VQVAE have none" in capsys.readouterr().err
 
 
 def test_the_documented_transcript(tmp_path, monkeypatch, capsys):

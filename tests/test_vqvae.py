@@ -12,7 +12,7 @@ from sklearn.preprocessing import MinMaxScaler
 import skvqdraw
 from skvqdraw import VQDRAW, VQVAE, _vqvae
 from skvqdraw.autoencoders import Autoencoder, ConvAutoencoder, MLPAutoencoder
-from skvqdraw.codec import compress, decode_codes, decompress
+from skvqdraw.codec import compress, decode_codes, decompress, inspect
 from skvqdraw.exceptions import FormatError
 from skvqdraw.guides import FunctionGuide
 from skvqdraw.metrics import rate_distortion_curve
@@ -193,6 +193,35 @@ def test_parts_of_a_level_are_refused(two_levels):
         make().fit(X).decode(codes[:, :4])
 
 
+def test_streams_decode_level_by_level(two_levels):
+    data = compress(two_levels, X[:5])
+    for n_stages in (4, 20):
+        np.testing.assert_array_equal(
+            decompress(two_levels, data, n_stages=n_stages),
+            two_levels.decode(two_levels.encode(X[:5])[:, :n_stages]).astype(X.dtype),
+        )
+    with pytest.raises(ValueError, match="codes of n_stages must have 0, 4 or 20 columns"):
+        decompress(two_levels, data, n_stages=5)
+    n_whole = inspect(data[:-20]).n_whole_stages
+    assert 4 < n_whole < 20
+    said = f"4 of {n_whole} stages tell what rows are: integers of VQVAE decode level by level"
+    with pytest.warns(UserWarning, match=said), pytest.warns(UserWarning, match="are decoded"):
+        rows = decompress(two_levels, data[:-20], allow_truncated=True)
+    np.testing.assert_array_equal(rows, decompress(two_levels, data, n_stages=4))
+
+
+def test_norms_of_few_numbers_are_refused():
+    """Of two numbers a norm leaves the signs."""
+    for shape, n_channels, enough in (((8, 4), 8, 16), ((4, 4), 16, 32), ((4, 4), 2, 32)):
+        images = np.random.default_rng(0).normal(size=(20, np.prod(shape)))
+        spec = ConvAutoencoder(shape, n_channels=n_channels)
+        with pytest.raises(ValueError, match=f"n_channels must be at least {enough} where"):
+            VQVAE(4, autoencoder=spec, max_steps=1).fit(images)
+        VQVAE(4, autoencoder=spec.set_params(n_channels=enough), max_steps=1).fit(images)
+    with pytest.raises(ValueError, match="hidden_size"):
+        VQVAE(4, autoencoder=MLPAutoencoder(hidden_size=2)).fit(X)
+
+
 def test_proposals_and_guides_are_refused(two_levels):
     with pytest.raises(ValueError, match="proposals are not to be had: integers of VQVAE are"):
         two_levels.proposals(np.zeros((2, 4), int))
@@ -270,7 +299,8 @@ class Halves(Autoencoder):
 class HalvesNetwork(torch.nn.Module):
     def __init__(self, wrong):
         super().__init__()
-        self.wrong, self.n_positions = wrong, {"positions": 2, "places": [2**17]}.get(wrong, [2])
+        others = {"positions": 2, "places": [2**17], "strings": ["2"], "none": [0]}
+        self.wrong, self.n_positions = wrong, others.get(wrong, [2])
         self.shift = torch.nn.Parameter(torch.zeros(1)) if wrong != "nothing" else 0
 
     def seen(self, x):
@@ -290,7 +320,13 @@ class HalvesNetwork(torch.nn.Module):
     ("wrong", "error", "message"),
     [
         ("kind", TypeError, "Halves.build must return a torch.nn.Module; got str"),
-        ("positions", ValueError, "must have n_positions, a list of n_levels=1 integers; got 2"),
+        (
+            "positions",
+            ValueError,
+            "must have n_positions, a list of n_levels=1 positive integers; got 2",
+        ),
+        ("strings", ValueError, r"a list of n_levels=1 positive integers; got \['2'\]"),
+        ("none", ValueError, r"a list of n_levels=1 positive integers; got \[0\]"),
         ("latents", ValueError, r"shapes \[\(1, 2, 4\), .*; got \[\(1, 2, 3\), "),
         ("levels", ValueError, "argument 2 is longer"),
         ("places", ValueError, "n_positions of all levels must be at most 65536"),
@@ -412,7 +448,9 @@ def test_moving_averages_against_a_loop(n_latents, share):
         latents = torch.randn(30, 3, generator=rng)
         weight = torch.rand(30, generator=rng) / 30
         nearest = [int((row - book.vectors).square().sum(1).argmin()) for row in latents]
-        book.follow(book.statistics(latents, torch.tensor(nearest), weight), n_latents)
+        book.follow(
+            book.statistics(latents, torch.tensor(nearest), weight), torch.tensor(n_latents)
+        )
         for k in range(4):
             mine = [i for i, code in enumerate(nearest) if code == k]
             counts[k] = (1 - share) * counts[k] + share * float(sum(weight[i] for i in mine))
@@ -421,12 +459,35 @@ def test_moving_averages_against_a_loop(n_latents, share):
             assert float(book.counts[k]) == pytest.approx(counts[k])
 
 
+def test_an_eighth_of_rows_knows_less_whatever_levels_there_are():
+    for n_levels in (1, 2, 5, 8):
+        vq = make("mlp", n_levels=n_levels, max_steps=1).fit(X)
+        task = vq._task(resume=True)
+        task.network = vq.network_
+        places = torch.arange(800) / 800
+        known = [int(task._knows(level, places).sum()) for level in range(n_levels)]
+        assert known[0] == 800
+        assert known[-1] == (700 if n_levels > 1 else 800)
+        assert known == sorted(known, reverse=True)
+
+
+def test_windows_go_by_the_rows_of_a_step():
+    """Calls with the same rows learn the same, however many a step may have."""
+    fits = [make("mlp", batch_size=size, n_options=32) for size in (8, 1024)]
+    for start in range(0, 400, 8):
+        for vq in fits:
+            vq.partial_fit(X[start : start + 8])
+    np.testing.assert_array_equal(*(vq.network_.codebooks[0].counts for vq in fits))
+    np.testing.assert_array_equal(*(vq.encode(X) for vq in fits))
+
+
 def test_vectors_without_latents_stay():
     book = Codebook(3, 2)
     book.vectors.requires_grad_(False)
     book.start(torch.ones(5, 2), torch.tensor([[1.0, 1], [5, 5], [9, 9]]), torch.ones(5) / 5)
     for _ in range(4):
-        book.follow(book.statistics(torch.ones(5, 2), torch.zeros(5).long(), torch.ones(5) / 5), 5)
+        seen = book.statistics(torch.ones(5, 2), torch.zeros(5).long(), torch.ones(5) / 5)
+        book.follow(seen, torch.tensor(5))
     torch.testing.assert_close(book.vectors.data, torch.tensor([[1.0, 1], [5, 5], [9, 9]]))
 
 
@@ -667,9 +728,6 @@ def test_streams(two_levels, max_error):
     if max_error is None:
         np.testing.assert_array_equal(found, codes)
         np.testing.assert_array_equal(decompress(two_levels, data), two_levels.decode(codes))
-        # Of a part of a level nothing is known.
-        rows = decompress(two_levels, data, n_stages=11)
-        np.testing.assert_array_equal(rows, two_levels.decode(codes[:, :4]))
         with pytest.raises(ValueError, match="codes of n_stages must have 0, 4 or 20 columns"):
             compress(two_levels, X, n_stages=11)
         return

@@ -51,6 +51,8 @@ def compress(arguments):
     _check_target(arguments, rows=False)
     model = _model(arguments.model)
     if arguments.beam is not None:
+        if not hasattr(model, "beam_size"):
+            raise ValueError(f"--beam must be left out: codes of {type(model).__name__} have none.")
         model.set_params(beam_size=arguments.beam)
     X, _ = rows.read(arguments.data, arguments.key)
     codec.compress_file(
@@ -143,8 +145,9 @@ def _about_codes(model):
 
 
 def _image_shape(model, wanted):
-    """Return the shape of rows: the one that is wanted, or that of the model's refiner."""
-    shape = wanted or getattr(getattr(model, "refiner_", None), "image_shape", None)
+    """Return the shape of rows: the one that is wanted, or that of what built the network."""
+    spec = getattr(model, "refiner_", None) or getattr(model, "autoencoder_", None)
+    shape = wanted or getattr(spec, "image_shape", None)
     if shape is not None and math.prod(shape) != model.n_features_in_:
         raise ValueError(f"--image-shape must have the {model.n_features_in_} numbers of a row.")
     return shape

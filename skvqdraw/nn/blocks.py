@@ -1,5 +1,7 @@
 """Parts that several refinement networks share."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -104,7 +106,7 @@ def group_norm(n_channels):
 
     Never batch normalisation: it would leak the rest of the mini-batch into the proposals.
     """
-    return nn.GroupNorm(next(g for g in (8, 4, 2, 1) if n_channels % g == 0), n_channels)
+    return nn.GroupNorm(math.gcd(n_channels, 8), n_channels)
 
 
 def quiet(head, share=_HEAD_START):

@@ -45,6 +45,7 @@ class Codebook(nn.Module):
         """Dimensions of a vector."""
         return self.vectors.shape[1]
 
+    @torch.no_grad()
     def nearest(self, latents):
         """Return the codes of the nearest vectors, of equals the first, and what is the least.
 
@@ -93,13 +94,13 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def follow(self, seen, n_latents):
-        """Move averages by the statistics of a step, of about so many latents.
+        """Move averages by the statistics of a step, of so many latents: a tensor.
 
         Vectors of no weight stay where they are.
         """
-        window = max(_WINDOW, _LEAST_LATENTS * len(self.counts) / n_latents)
+        share = (n_latents / (_LEAST_LATENTS * len(self.counts))).clamp(max=1 / _WINDOW)
         for name, of_step in seen.items():
-            getattr(self, name).lerp_(of_step, 1 / window)
+            getattr(self, name).lerp_(of_step, share)
         self.n_steps += 1
         if not self.vectors.requires_grad:
             known = self.counts > torch.finfo(torch.float32).tiny
