@@ -26,6 +26,7 @@ CLASSES = {
     if isinstance(value, type) and value.__module__ == module.__name__
 }
 ProductQuantizer = CLASSES["ProductQuantizer"]
+CLASSES["GradientQuantizer"].max_steps = 200  # of 1000: it is fitted a hundred times here
 SMALL = {"n_stages": 3, "n_options": 4, "max_steps": 20, "random_state": 0}
 ESTIMATORS = {
     "absolute_error": VQDRAW(**SMALL, loss=CLASSES["AbsoluteError"]()),
