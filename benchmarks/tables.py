@@ -473,8 +473,8 @@ def short_vqvae():
         for name, row in rows.items():
             for way in ("uniform codes", "prior"):
                 if f"{name}, {way}" in samples:
-                    accuracy = samples[f"{name}, {way}"]["accuracy"]
-                    row[f"learned from samples: {way}"] = f"{accuracy:.1%}"
+                    told = samples[f"{name}, {way}"]["told_apart"]
+                    row[f"samples told apart: {way}"] = f"{told:.1%}"
         columns = ("bits", "bits, by a prior", "test error", "linear probe", "rows/s, encoded")
         of_samples = dict.fromkeys(key for row in rows.values() for key in row if "samples" in key)
         return {"vqvae_short": f"\n{table(rows, (*columns, *of_samples), str)}\n"}
