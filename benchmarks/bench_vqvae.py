@@ -181,6 +181,11 @@ def model_of(folder, budget, name, quick):
     return path, skvqdraw.load, lambda model, to: model.save(to)
 
 
+def prior_path(folder, budget, name, quick):
+    """Return where the network prior of an estimator's codes is kept."""
+    return model_of(folder, budget, f"prior of {name}", quick)[0]
+
+
 def fitted(report, folder, budget, name, data, quick):
     """Fit an estimator, unless its model is kept already; return it."""
     path, read, write = model_of(folder, budget, name, quick)
@@ -193,6 +198,7 @@ def fitted(report, folder, budget, name, data, quick):
     estimator.fit(data.X)
     seconds = round(time.perf_counter() - started, 1)
     write(estimator, path)
+    prior_path(folder, budget, name, quick).unlink(missing_ok=True)  # it was of another model
     row = {"seconds": seconds, "cpu": describe()["cpu"]}
     if hasattr(estimator, "n_steps_"):
         row["steps"] = estimator.n_steps_
@@ -272,11 +278,12 @@ def usage(report, quick):
                 budget = {"max_steps": None, "max_time": 1 if quick else USAGE_SECONDS}
                 vq = VQVAE(64, autoencoder=conv, **how, **budget, random_state=seed).fit(X)
                 ends = np.cumsum(vq.network_.levels.n_positions[:-1])
-                levels = np.split(vq.encode(X), ends, axis=1)
-                least.append(min(len(np.unique(level)) / 64 for level in levels))
+                parts = np.split(vq.encode(X), ends, axis=1)
+                least.append(min(len(np.unique(part)) / 64 for part in parts))
             moved = "moving averages" if codebook_weight is None else "gradient"
             row = {"least": min(least), "mean": float(np.mean(least)), "fits": len(least)}
-            report.add(f"{n_levels} levels, {moved}", row, within="usage")
+            levels = "one level" if n_levels == 1 else "two levels"
+            report.add(f"{levels}, {moved}", row, within="usage")
 
 
 def coders(models):
@@ -286,7 +293,7 @@ def coders(models):
 
 def network_prior(folder, budget, name, quick, codes, n_options, y):
     """Return the prior that is a network, of codes and their classes; fit it unless it is kept."""
-    path = model_of(folder, budget, f"prior of {name}", quick)[0]
+    path = prior_path(folder, budget, name, quick)
     if path.exists():
         return skvqdraw.load(path)
     how = {"max_time": 2 if quick else PRIOR_SECONDS[budget], "max_steps": None, "batch_size": 64}
@@ -322,7 +329,7 @@ def curves(report, folder, budget, models, data, quick):
     """Report errors of what decodes of a code, and its bits as they are and by a prior."""
     X = data.X_test[:N_JUDGED]
     for name, model in coders(models).items():
-        prior = skvqdraw.load(model_of(folder, budget, f"prior of {name}", quick)[0])
+        prior = skvqdraw.load(prior_path(folder, budget, name, quick))
         curve = rate_distortion_curve(model, X)
         spent = prior_bits(prior, model.encode(X)).cumsum()
         ends = np.rint(curve.bits / np.log2(model.n_options)).astype(int) - 1
@@ -358,7 +365,7 @@ def samples(report, folder, budget, models, data, quick):
         if isinstance(model, GaussianVAE):
             ways = of_latents(model, data)
         else:
-            prior = skvqdraw.load(model_of(folder, budget, f"prior of {name}", quick)[0])
+            prior = skvqdraw.load(prior_path(folder, budget, name, quick))
             ways = of_random_codes(model, prior, data)
         for way, drawn in ways.items():
             add(f"{name}, {way}", drawn)
