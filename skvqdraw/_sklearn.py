@@ -24,6 +24,7 @@ __all__ = [
     "HasMethods",
     "ImageShape",
     "Interval",
+    "Numbers",
     "Options",
     "StrOptions",
     "align_sparse_interface",
@@ -63,8 +64,10 @@ def dense_output_wanted(estimator):
     return None if wanted == "default" else wanted
 
 
-class ImageShape(Interval):
-    """Constraint of two or three positive integers."""
+class Numbers(Interval):
+    """Constraint of some positive integers, `least` or more and `most` or fewer of them."""
+
+    least, most = 1, float("inf")
 
     def __init__(self):
         super().__init__(Integral, 1, None, closed="left")
@@ -72,9 +75,18 @@ class ImageShape(Interval):
     def is_satisfied_by(self, val):
         return (
             isinstance(val, (tuple, list))
-            and len(val) in (2, 3)
-            and all(super(ImageShape, self).is_satisfied_by(n) for n in val)
+            and self.least <= len(val) <= self.most
+            and all(super(Numbers, self).is_satisfied_by(n) for n in val)
         )
+
+    def __str__(self):
+        return "a tuple of positive integers"
+
+
+class ImageShape(Numbers):
+    """Constraint of two or three positive integers."""
+
+    least, most = 2, 3
 
     def __str__(self):
         return "(height, width) or (height, width, channels), positive integers"

@@ -186,6 +186,21 @@ class Loss(BaseEstimator):
         """
         return self
 
+    def of_regions(self, n_regions):
+        """Return the loss of regions: of the equal parts that features are cut into.
+
+        Parameters
+        ----------
+        n_regions : int
+            Regions of a row, which are to the loss as many rows, one after another.
+
+        Returns
+        -------
+        loss : Loss
+            Itself: a loss in which features are not all alike returns another one.
+        """
+        return self
+
     def rows(self, params, X):
         """Return the loss of each row, in X's own units.
 

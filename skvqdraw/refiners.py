@@ -10,7 +10,7 @@ from numbers import Integral
 
 from sklearn.base import BaseEstimator
 
-from ._sklearn import ImageShape, Interval, StrOptions, validate_params
+from ._sklearn import ImageShape, Interval, Numbers, StrOptions, validate_params
 from .files.json import known
 from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk, SequenceTrunk
 from .nn.paper import ARCHITECTURES, PaperNetwork
@@ -91,12 +91,15 @@ class _FactoredRefiner(Refiner):
 
     _parameter_constraints: dict = {
         "basis_size": [Interval(Integral, 1, None, closed="left")],
-        "stages_per_round": [Interval(Integral, 1, None, closed="left")],
+        "stages_per_round": [Interval(Integral, 1, None, closed="left"), Numbers()],
         "rounds_per_trunk": [Interval(Integral, 1, None, closed="left")],
     }
 
+    splits = 1
+    _n_axes = 0
+
     def _trunk_maker(self, n_features, n_params):
-        """Return a function of the number of rounds that returns a trunk."""
+        """Return a function of the numbers of rounds and of regions that returns a trunk."""
         raise NotImplementedError
 
     def build(self, n_features, n_stages, n_options, n_params=1):
@@ -130,9 +133,15 @@ class _FactoredRefiner(Refiner):
             n_stages,
             n_options,
             basis_size=self.basis_size,
-            stages_per_round=self.stages_per_round,
+            stages_per_round=_of_rounds(self.stages_per_round),
+            n_regions=[split**self._n_axes for split in _of_rounds(self.splits)],
             rounds_per_trunk=self.rounds_per_trunk,
         )
+
+
+def _of_rounds(number):
+    """Return a number for each of the first rounds; the last is that of all others too."""
+    return [number] if isinstance(number, Integral) else list(number)
 
 
 @known
@@ -151,9 +160,10 @@ class MLPRefiner(_FactoredRefiner):
     basis_size : int, default=24
         Number of basis vectors of a round. More make the options of a round more different from
         each other; the cost grows with its square. 8 to 64.
-    stages_per_round : int, default=3
+    stages_per_round : int or tuple of int, default=3
         Stages that one evaluation of the network serves. 1 adapts to every choice and is the most
-        exact and the slowest; 5 is the fastest that is worth it.
+        exact and the slowest; 5 is the fastest that is worth it. A tuple has a number for each
+        evaluation; later ones are as its last.
     rounds_per_trunk : int, default=1
         Consecutive evaluations that share one network, told apart by learned masks. More make the
         model smaller, and its error larger.
@@ -195,13 +205,16 @@ class MLPRefiner(_FactoredRefiner):
         self.rounds_per_trunk = rounds_per_trunk
 
     def _trunk_maker(self, n_features, n_params):
-        return partial(
-            MLPTrunk,
-            n_features=n_features * n_params,
-            basis_size=self.basis_size,
-            hidden_size=self.hidden_size,
-            n_blocks=self.n_blocks,
-        )
+        def make(n_rounds, n_regions):
+            return MLPTrunk(
+                n_rounds,
+                n_features * n_params,
+                basis_size=self.basis_size,
+                hidden_size=self.hidden_size,
+                n_blocks=self.n_blocks,
+            )
+
+        return make
 
 
 @known
@@ -229,13 +242,22 @@ class ConvRefiner(_FactoredRefiner):
     hidden_size : int, default=64
         Width of the fully connected layer beside the convolutions; 0 for none. It learns fast
         where things are at the same place in all images, and has most of the parameters:
-        ``hidden_size * basis_size * n_features`` for each network. 32 to 128; fewer, or 0, where
-        thousands of features and many stages would make that too many.
+        ``hidden_size * basis_size`` for each feature of a region and each network. 32 to 128; 16
+        where thousands of features and many stages would make that too many.
     basis_size : int, default=24
         Number of basis images of a round. 8 to 64; the cost grows with its square.
-    stages_per_round : int, default=5
-        Stages that one evaluation of the network serves. Fewer adapt to more of the choices, and
-        cost more: 5 for fits of a minute or two, 3 for longer ones.
+    stages_per_round : int or tuple of int, default=5
+        Stages that one evaluation of the network serves, for each region that it refines. Fewer
+        adapt to more of the choices, and cost more: 5 for fits of a minute or two, 3 for longer
+        ones. A tuple has a number for each evaluation; later ones are as its last.
+    splits : int or tuple of int, default=1
+        Parts that each side of the image is cut into: the stages of an evaluation refine the
+        ``splits ** 2`` regions one after another, each for itself, and one network and one set of
+        mixtures serve them all. 1 for the whole image, which is best up to about 120 bits. A tuple
+        has a number for each evaluation, as `stages_per_round`: with (1, 2, 4) the first refines
+        the whole image, the second its quarters and all others its sixteenths. Longer codes are far
+        better so, because distant parts of an image say little about each other's details. Each
+        number must divide the next larger one and the sides of the grid of patches.
     rounds_per_trunk : int, default=1
         Consecutive evaluations that share one network, told apart by learned masks. More make the
         model smaller, and its error larger.
@@ -254,6 +276,14 @@ class ConvRefiner(_FactoredRefiner):
     >>> refiner = ConvRefiner(image_shape=(8, 8), n_channels=32, downsampling=2)
     >>> VQDRAW(n_stages=4, n_options=16, refiner=refiner, max_steps=20).fit(X).encode(X).shape
     (1797, 4)
+
+    A longer code, of 1 + 3 stages for the whole image and then 2 for each of its quarters:
+
+    >>> refiner.set_params(stages_per_round=(3, 2), splits=(1, 2))
+    ConvRefiner(downsampling=2, image_shape=(8, 8), n_channels=32, splits=(1, 2),
+                stages_per_round=(3, 2))
+    >>> VQDRAW(n_stages=12, n_options=16, refiner=refiner, max_steps=20).fit(X).encode(X).shape
+    (1797, 12)
     """
 
     _parameter_constraints: dict = {
@@ -262,9 +292,11 @@ class ConvRefiner(_FactoredRefiner):
         "n_blocks": [Interval(Integral, 0, None, closed="left")],
         "downsampling": [Interval(Integral, 1, None, closed="left")],
         "hidden_size": [Interval(Integral, 0, None, closed="left")],
+        "splits": [Interval(Integral, 1, None, closed="left"), Numbers()],
         **_FactoredRefiner._parameter_constraints,
     }
-    _later_params = {"hidden_size": 0}
+    _later_params = {"hidden_size": 0, "splits": 1}
+    _n_axes = 2
 
     def __init__(
         self,
@@ -276,6 +308,7 @@ class ConvRefiner(_FactoredRefiner):
         hidden_size=64,
         basis_size=24,
         stages_per_round=5,
+        splits=1,
         rounds_per_trunk=1,
     ):
         self.image_shape = image_shape
@@ -285,6 +318,7 @@ class ConvRefiner(_FactoredRefiner):
         self.hidden_size = hidden_size
         self.basis_size = basis_size
         self.stages_per_round = stages_per_round
+        self.splits = splits
         self.rounds_per_trunk = rounds_per_trunk
 
     def _trunk_maker(self, n_features, n_params):
@@ -298,6 +332,7 @@ class ConvRefiner(_FactoredRefiner):
             n_blocks=self.n_blocks,
             downsampling=self.downsampling,
             hidden_size=self.hidden_size,
+            splits=_of_rounds(self.splits),
         )
 
 
@@ -332,9 +367,9 @@ class SequenceRefiner(_FactoredRefiner):
         ``hidden_size * basis_size * n_features`` for each network. 32 to 128.
     basis_size : int, default=24
         Number of basis rows of a round. 8 to 64; the cost grows with its square.
-    stages_per_round : int, default=5
+    stages_per_round : int or tuple of int, default=5
         Stages that one evaluation of the network serves. Fewer adapt to more of the choices, and
-        cost more.
+        cost more. A tuple has a number for each evaluation; later ones are as its last.
     rounds_per_trunk : int, default=1
         Consecutive evaluations that share one network, told apart by learned masks. More make the
         model smaller, and its error larger.

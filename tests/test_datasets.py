@@ -10,6 +10,7 @@ from sklearn.datasets import load_sample_images
 
 from skvqdraw import datasets
 from skvqdraw.datasets import (
+    fetch_cifar10,
     fetch_mnist,
     load_characters,
     load_digits_images,
@@ -126,6 +127,38 @@ def test_mnist_that_is_nowhere(tmp_path, monkeypatch, folder):
         monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path / folder))
     with pytest.raises(OSError, match="MNIST was found neither at .*set SKVQDRAW_DATA to it"):
         fetch_mnist(download_if_missing=False)
+
+
+def test_cifar10_has_the_colours_of_a_pixel_side_by_side(tmp_path, monkeypatch):
+    """From a folder, and from OpenML, which has plane after plane, as text."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(60, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, 10, size=60, dtype=np.uint8)
+    parts = {"X_train": images[:50], "X_test": images[50:]}
+    np.savez(tmp_path / "cifar10.npz", **parts, y_train=labels[:50], y_test=labels[50:])
+    planes = images.transpose(0, 3, 1, 2).reshape(60, -1).astype(float)
+    downloads = []
+
+    def fetch_openml(name, **options):
+        downloads.append(name)
+        return planes, labels.astype(str)
+
+    monkeypatch.setattr(datasets._images, "fetch_openml", fetch_openml)
+    monkeypatch.setattr(datasets._images, "_N_CIFAR10", 50)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "cache"))
+    for folder, n_downloads in ((tmp_path, 0), (tmp_path / "empty", 1)):
+        monkeypatch.setenv("SKVQDRAW_DATA", str(folder))
+        cifar10 = fetch_cifar10()
+        assert len(downloads) == n_downloads
+        assert cifar10.image_shape == (32, 32, 3)
+        assert cifar10.data.dtype == np.uint8
+        np.testing.assert_array_equal(cifar10.data, images[:50].reshape(50, -1))
+        np.testing.assert_array_equal(cifar10.data_test, images[50:].reshape(10, -1))
+        np.testing.assert_array_equal(cifar10.target, labels[:50])
+        np.testing.assert_array_equal(cifar10.target_test, labels[50:])
+    assert downloads == ["CIFAR_10"]
+    with pytest.raises(OSError, match="CIFAR-10 was found neither at .*cifar10.npz into a folder"):
+        fetch_cifar10(download_if_missing=False)
 
 
 @pytest.mark.usefixtures("real_data")

@@ -350,6 +350,28 @@ class WithBuffer(FixedMoves):
         return network
 
 
+def test_weights_of_half_precision_take_half_the_room(X, tmp_path):
+    vq = make_estimator(n_stages=2, n_options=8, max_steps=2).fit(X)
+    vq.save(tmp_path / "whole.safetensors")
+    weights = list(vq.network_.parameters())
+    with torch.no_grad():
+        for weight in weights:
+            weight.copy_(weight.half())
+    vq.save(tmp_path / "half.safetensors")
+    n_bytes = {path.stem: path.stat().st_size for path in tmp_path.iterdir()}
+    n_halved = 2 * sum(weight.numel() for weight in weights)
+    assert n_bytes["whole"] - n_bytes["half"] == pytest.approx(n_halved, abs=300)
+    same = skvqdraw.load(tmp_path / "half.safetensors")
+    assert {weight.dtype for weight in same.network_.parameters()} == {torch.float32}
+    assert_same_model(vq, same, X)
+    assert same.fingerprint() == vq.fingerprint()
+    with torch.no_grad():
+        weights[-1].view(-1)[-1] += 1e-7  # one number that is not of half precision
+    vq.save(tmp_path / "half.safetensors")
+    assert (tmp_path / "half.safetensors").stat().st_size == pytest.approx(n_bytes["whole"], abs=9)
+    assert_same_model(vq, skvqdraw.load(tmp_path / "half.safetensors"), X)
+
+
 def test_dtypes_of_networks_that_files_lack(X, tmp_path):
     path = tmp_path / "model.safetensors"
     vq = make_estimator(refiner=WithBuffer("complex64"), max_steps=2).fit(X)

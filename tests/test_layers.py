@@ -21,7 +21,7 @@ LAYERS = [
     (set(), "guides _guided _base losses _cluster_boosting priors/_base priors/_counts"),
     (
         {"joblib"},
-        "_device _threads nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/networks",
+        "_device _threads nn/rounds nn/refinement nn/__init__ nn/build nn/blocks nn/regions nn/networks",
     ),
     (
         set(),

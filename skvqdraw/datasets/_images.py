@@ -7,6 +7,9 @@ import numpy as np
 from sklearn.datasets import fetch_openml, get_data_home, load_digits, load_sample_images
 from sklearn.utils import Bunch, check_random_state
 
+# Images for training: the first ones.
+_N_MNIST, _N_CIFAR10 = 60_000, 50_000
+
 
 def load_digits_images():
     """Load scikit-learn's bundled digits, scaled to [0, 1]. Nothing is downloaded.
@@ -116,30 +119,84 @@ def fetch_mnist(download_if_missing=True):
     >>> mnist.data.shape  # doctest: +SKIP
     (60000, 784)
     """
+    arrays = "x_train", "x_test", "y_train", "y_test"
+    images, labels = _found("MNIST", "mnist.npz", arrays, "mnist_784", download_if_missing)
+    return _split(images, labels, _N_MNIST, (28, 28))
+
+
+def fetch_cifar10(download_if_missing=True):
+    """Load CIFAR-10: 50,000 training and 10,000 test images of ten kinds of things, in colour.
+
+    The file ``cifar10.npz`` (arrays `X_train`, `y_train`, `X_test`, `y_test`) in the folder that
+    the environment variable ``SKVQDRAW_DATA`` names comes first, then scikit-learn's cache of
+    OpenML, then a download into that cache.
+
+    Parameters
+    ----------
+    download_if_missing : bool, default=True
+        Whether to download what is not there.
+
+    Returns
+    -------
+    cifar10 : Bunch
+        `data` of shape (50000, 3072) and `data_test` of shape (10000, 3072), uint8 in [0, 255]:
+        rows of pixels with their red, green and blue side by side; `target` and `target_test`,
+        integers; `image_shape`, (32, 32, 3). In the original order.
+
+    Raises
+    ------
+    OSError
+        If CIFAR-10 is in neither place and may not, or cannot, be downloaded.
+
+    See Also
+    --------
+    load_photo_patches : Colour images without a download.
+
+    References
+    ----------
+    Alex Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+
+    Examples
+    --------
+    >>> from skvqdraw.datasets import fetch_cifar10
+    >>> cifar10 = fetch_cifar10()  # doctest: +SKIP
+    >>> cifar10.data.shape  # doctest: +SKIP
+    (50000, 3072)
+    """
+    arrays = "X_train", "X_test", "y_train", "y_test"
+    images, labels = _found("CIFAR-10", "cifar10.npz", arrays, "CIFAR_10", download_if_missing)
+    if images.ndim == 2:  # OpenML has the colours of an image one after another
+        images = np.moveaxis(images.reshape(-1, 3, 32, 32), 1, -1)
+    return _split(images, labels, _N_CIFAR10, (32, 32, 3))
+
+
+def _found(title, name, arrays, openml_name, download_if_missing):
+    """Return images and labels, those for training first, from a file or as OpenML has them."""
     folder = os.environ.get("SKVQDRAW_DATA")
-    path = Path(folder) / "mnist.npz" if folder else None
-    # fetch_openml cannot be told to stay offline: look whether it has the file.
-    cache = Path(get_data_home())
+    path = Path(folder) / name if folder else None
     if path is not None and path.is_file():
         with np.load(path) as file:
-            images = np.concatenate([file["x_train"], file["x_test"]])
-            labels = np.concatenate([file["y_train"], file["y_test"]])
-    elif download_if_missing or any(p.is_file() for p in cache.glob("openml/**/*mnist_784*.gz")):
-        images, labels = fetch_openml(
-            "mnist_784", version=1, as_frame=False, return_X_y=True, parser="liac-arff"
-        )
-    else:
+            parts = [file[array] for array in arrays]
+        return np.concatenate(parts[:2]), np.concatenate(parts[2:])
+    # fetch_openml cannot be told to stay offline: look whether it has the file.
+    cache = Path(get_data_home())
+    files = (p.name.lower() for p in cache.glob("openml/**/*.gz") if p.is_file())
+    if not download_if_missing and not any(openml_name.lower() in file for file in files):
         raise OSError(
-            f"MNIST was found neither at {path or 'SKVQDRAW_DATA, which is not set'} nor in "
-            f"scikit-learn's cache at {cache}. Put mnist.npz into a folder and set SKVQDRAW_DATA "
-            "to it, or call fetch_mnist(download_if_missing=True)."
+            f"{title} was found neither at {path or 'SKVQDRAW_DATA, which is not set'} nor in "
+            f"scikit-learn's cache at {cache}. Put {name} into a folder and set SKVQDRAW_DATA "
+            "to it, or allow the download with download_if_missing=True."
         )
+    return fetch_openml(openml_name, version=1, as_frame=False, return_X_y=True, parser="liac-arff")
+
+
+def _split(images, labels, n_train, image_shape):
     data = images.reshape(len(images), -1).astype(np.uint8)
     target = labels.astype(np.int64)
     return Bunch(
-        data=data[:60_000],
-        target=target[:60_000],
-        data_test=data[60_000:],
-        target_test=target[60_000:],
-        image_shape=(28, 28),
+        data=data[:n_train],
+        target=target[:n_train],
+        data_test=data[n_train:],
+        target_test=target[n_train:],
+        image_shape=image_shape,
     )

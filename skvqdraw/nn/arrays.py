@@ -48,7 +48,7 @@ def load_network_arrays(network, arrays):
 class Network(Learned):
     """A network, in a file as its arrays ``<name>.<array>``; the estimator's `_network` builds it.
 
-    An estimator may have one.
+    An estimator may have one. If all its numbers are of half precision, they take half the room.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Network(Learned):
         self.built_by = built_by
 
     def _take_apart(self, name, estimator):
-        arrays = network_arrays(getattr(estimator, name))
+        arrays = _as_halves(network_arrays(getattr(estimator, name)))
         return None, {f"{_prefix(name)}{key}": array for key, array in arrays.items()}
 
     def _check(self, name, reading):
@@ -126,6 +126,8 @@ class Network(Learned):
         }
         found = {key: (entry.dtype.name, entry.shape) for key, entry in entries.items()}
         for key in wanted | found:
+            if found.get(key, ())[:1] == ("float16",) and wanted.get(key, ())[:1] == ("float32",):
+                found[key] = ("float32", *found[key][1:])
             if wanted.get(key) != found.get(key):
                 raise FormatError(
                     f"{key!r} must be {wanted.get(key, 'absent')}, by "
@@ -146,6 +148,18 @@ class _Counted(TorchFunctionMode):
             if self.n_left < 0:
                 raise FormatError("it has fewer arrays than its network")
         return func(*args, **(kwargs or {}))
+
+
+def _as_halves(arrays):
+    """Return arrays of float32 as float16, if that loses nothing."""
+    halves = {}
+    for key, array in arrays.items():
+        if array.dtype == np.float32:
+            with np.errstate(over="ignore"):
+                halves[key] = array.astype(np.float16)
+            if not np.array_equal(halves[key], array):
+                return arrays
+    return arrays | halves
 
 
 def _of_network(name, members):

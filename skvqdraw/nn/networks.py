@@ -15,6 +15,7 @@ from torch import nn
 from .._rows import TILE_ROWS
 from .blocks import ConvBlock, LinearBlock, StageMask, gelu, group_norm, normal, quiet
 from .refinement import RefinementNetwork
+from .regions import RegionRound, region_order
 from .rounds import FactoredRound, TableRound
 
 # Most options for which a search goes through the table and the stages after it together. In coding
@@ -25,22 +26,47 @@ _MOST_TOGETHER_IN_TRAINING = 64
 _MOST_KEPT = 2**25
 
 
-def plan_rounds(n_stages, stages_per_round, rounds_per_trunk):
-    """Return (start, stop, trunk, position among the rounds of that trunk) of each round.
+class Planned(NamedTuple):
+    """What a round serves, and which network draws its basis."""
 
-    Stage 0 is a table and belongs to no round.
+    start: int
+    stop: int
+    n_regions: int
+    """Regions of a row that its stages refine in turn."""
+    mixing: slice
+    """Rows of the mixing that it has: one for each stage of a region."""
+    trunk: int
+    position: int
+    """Among the rounds of that trunk."""
+
+
+def plan_rounds(n_stages, stages_per_round, n_regions, rounds_per_trunk):
+    """Return what each round serves. Stage 0 is a table and belongs to no round.
+
+    `stages_per_round` (of a region) and `n_regions` are one number for each round; after them the
+    last ones serve all others.
     """
-    starts = range(1, n_stages, stages_per_round)
-    return [
-        (start, min(start + stages_per_round, n_stages), *divmod(i, rounds_per_trunk))
-        for i, start in enumerate(starts)
-    ]
+    plan, start = [], 1
+    while start < n_stages:
+        T, G = (each[min(len(plan), len(each) - 1)] for each in (stages_per_round, n_regions))
+        stop = min(start + T * G, n_stages)
+        first, trunk, position = 0, 0, 0
+        if plan:
+            last = plan[-1]
+            first, trunk, position = last.mixing.stop, last.trunk, last.position + 1
+            if position == rounds_per_trunk or last.n_regions != G:
+                trunk, position = trunk + 1, 0
+        mixing = slice(first, first + math.ceil((stop - start) / G))
+        plan.append(Planned(start, stop, G, mixing, trunk, position))
+        start = stop
+    return plan
 
 
 class FactoredNetwork(RefinementNetwork):
     """A table for stage 0, then rounds whose basis a trunk draws from the reconstruction.
 
-    `make_trunk(n_rounds)` returns a module that maps `(x_ND, position)` to `basis_NDR`.
+    `make_trunk(n_rounds, n_regions)` returns a module that maps `(x_ND, position)` to `basis_NDR`,
+    for rounds in which so many regions of a row are refined.
     """
 
     draws = False
@@ -56,14 +82,16 @@ class FactoredNetwork(RefinementNetwork):
         basis_size,
         stages_per_round,
         rounds_per_trunk,
+        n_regions=(1,),
     ):
         super().__init__()
-        plan = plan_rounds(n_stages, stages_per_round, rounds_per_trunk)
-        self.plan = {start: where for start, *where in plan}
-        rounds_of = Counter(trunk for _, _, trunk, _ in plan)
-        self.trunks = nn.ModuleList(make_trunk(rounds_of[trunk]) for trunk in sorted(rounds_of))
+        plan = plan_rounds(n_stages, stages_per_round, n_regions, rounds_per_trunk)
+        self.plan = {planned.start: planned for planned in plan}
+        rounds_of = Counter((planned.trunk, planned.n_regions) for planned in plan)
+        self.trunks = nn.ModuleList(make_trunk(n, G) for (_, G), n in sorted(rounds_of.items()))
+        n_mixed = plan[-1].mixing.stop if plan else 0
         self.mixing = nn.Parameter(
-            normal(n_stages - 1, n_options, basis_size).mul_(0.3).div_(math.sqrt(basis_size))
+            normal(n_mixed, n_options, basis_size).mul_(0.3).div_(math.sqrt(basis_size))
         )
         self.table = nn.Parameter(torch.zeros(n_options, n_features))
 
@@ -79,12 +107,13 @@ class FactoredNetwork(RefinementNetwork):
 
     def forward(self, x_ND, stage):
         if stage > 0:
-            return FactoredRound(x_ND, self._basis(x_ND, stage), self._mixing(stage))
+            return self._round(x_ND, stage)
         most_together = _MOST_TOGETHER_IN_TRAINING if self.training else _MOST_TOGETHER
         together = len(self.table) <= most_together
         coding = torch.is_inference_mode_enabled() and not self.training
         keeps = coding and self.table.numel() * self.mixing.shape[2] <= _MOST_KEPT
-        if not self.plan or not (together or keeps):
+        one_region = self.plan and self.plan[1].n_regions == 1
+        if not one_region or not (together or keeps):
             return TableRound(len(x_ND), self.table)
         # The next evaluation has only K different inputs: serve it along with the table.
         if keeps:
@@ -99,13 +128,22 @@ class FactoredNetwork(RefinementNetwork):
     def __getstate__(self):
         return {**self.__dict__, "_kept": None}
 
+    def _round(self, x_ND, stage):
+        planned, basis_NDR = self.plan[stage], self._basis(x_ND, stage)
+        n_regions = planned.n_regions
+        if n_regions == 1:
+            return FactoredRound(x_ND, basis_NDR, self._mixing(stage))
+        x_LW, basis_LWR = x_ND.view(len(x_ND) * n_regions, -1), basis_NDR.flatten(0, 1)
+        basis_LWR = basis_LWR.view(*x_LW.shape, -1)
+        inner = FactoredRound(x_LW, basis_LWR, self._mixing(stage))
+        return RegionRound(inner, n_regions, planned.stop - planned.start)
+
     def _basis(self, x_ND, stage):
-        _, trunk, position = self.plan[stage]
-        return self.trunks[trunk](x_ND, position).to(x_ND.dtype)
+        planned = self.plan[stage]
+        return self.trunks[planned.trunk](x_ND, planned.position).to(x_ND.dtype)
 
     def _mixing(self, stage):
-        stop, _, _ = self.plan[stage]
-        return self.mixing[stage - 1 : stop - 1]
+        return self.mixing[self.plan[stage].mixing]
 
     def _kept_round(self, apart):
         """Return the first round, made anew if it would not be equal."""
@@ -158,7 +196,7 @@ class MLPTrunk(nn.Module):
 class _Convolutions(nn.Module):
     """What trunks of convolutions have in common: all between the stem and the head.
 
-    A subclass adds `head`, and `whole`: a layer that sees the whole row, or None.
+    A subclass adds `head`, and `whole`: a layer that sees a whole region, or None.
     """
 
     def __init__(self, n_rounds, layer, patch_size, grid, *, n_channels, dilations):
@@ -178,37 +216,44 @@ class _Convolutions(nn.Module):
         return gelu(self.norm(h))
 
     def _with_whole(self, basis_NDR, x_ND, position):
-        return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
+        if self.whole is None:
+            return basis_NDR
+        regions_LW = x_ND.view(-1, self.whole.stem.in_features)
+        return basis_NDR + self.whole(regions_LW, position).view(basis_NDR.shape)
 
 
-def _whole(n_rounds, n_features, *, basis_size, hidden_size):
-    """Return what sees a whole row beside convolutions, or None."""
+def _whole(n_rounds, n_features, n_regions, *, basis_size, hidden_size):
+    """Return what sees a whole region beside convolutions, the same for all regions, or None."""
     if not hidden_size:
         return None
     sizes = {"basis_size": basis_size, "hidden_size": hidden_size}
-    return MLPTrunk(n_rounds, n_features, **sizes, n_blocks=0)
+    return MLPTrunk(n_rounds, n_features // n_regions, **sizes, n_blocks=0)
 
 
 class ConvTrunk(_Convolutions):
     """Basis from a convolutional network on a grid of patches: for images.
 
-    To it a layer that sees the whole image adds a basis of its own, if `hidden_size` is not 0.
+    To it a layer that sees a whole region adds a basis of its own, if `hidden_size` is not 0.
 
-    It works on features in the order of patches (row and column of the patch, then row, column
-    and channel in it): so its input and its output are views, and nothing is ever shuffled.
+    It works on features in the order of patches, and within a patch of row, column and channel: so
+    its input and its output are views, and nothing is shuffled. Where axes are cut into regions,
+    the patches of a region are neighbours; then what convolutions see is put into the order of the
+    image, and what they say of each patch is put back.
     """
 
     def __init__(
         self,
         n_rounds,
-        image_shape,
+        n_regions=1,
         *,
+        image_shape,
         basis_size,
         n_channels,
         n_blocks,
         downsampling,
         hidden_size=0,
         n_params=1,
+        splits=(1,),
     ):
         H, W, C = image_shape
         f = downsampling
@@ -221,7 +266,12 @@ class ConvTrunk(_Convolutions):
         self.basis_size = basis_size
         self.head = quiet(nn.Conv2d(n_channels, patch_size * basis_size, 1))
         n_features = patch_size * math.prod(grid)
-        self.whole = _whole(n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size)
+        sizes = {"basis_size": basis_size, "hidden_size": hidden_size}
+        self.whole = _whole(n_rounds, n_features, n_regions, **sizes)
+        order = torch.from_numpy(region_order(grid, splits))
+        in_place = bool((order.diff() == 1).all())
+        self.register_buffer("order", None if in_place else order, persistent=False)
+        self.register_buffer("places", None if in_place else order.argsort(), persistent=False)
         self.to(memory_format=torch.channels_last)
 
     @property
@@ -229,20 +279,28 @@ class ConvTrunk(_Convolutions):
         """The order of patches, as indices of features."""
         (H, W, C), (rows, columns) = self.image_shape, self.grid
         patches = np.arange(H * W * C).reshape(rows, H // rows, columns, W // columns, C)
-        return patches.transpose(0, 2, 1, 3, 4).ravel()
+        patches = patches.transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
+        return (patches if self.order is None else patches[self.order.cpu().numpy()]).ravel()
 
     def forward(self, x_ND, position):
-        patches = x_ND.view(-1, *self.grid, self.patch_size).permute(0, 3, 1, 2)
-        h = self.head(self._body(patches, position))
+        patches = self._placed(x_ND.view(-1, *self.grid, self.patch_size), self.places)
+        h = self._body(patches.permute(0, 3, 1, 2), position)
+        h = self._placed(h.permute(0, 2, 3, 1), self.order).permute(0, 3, 1, 2)
+        h = self.head(h)
         # Channels are the last axis in memory, and within a channel the basis vectors: no copy.
         basis_NDR = h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
         return self._with_whole(basis_NDR, x_ND, position)
+
+    def _placed(self, of_patches, places):
+        if places is None:
+            return of_patches
+        return of_patches.flatten(1, 2).index_select(1, places).view(of_patches.shape)
 
 
 class SequenceTrunk(_Convolutions):
     """Basis from dilated convolutions along a row: for series, text and spectra.
 
-    To it a layer that sees the whole row adds a basis of its own, if `hidden_size` is not 0.
+    To it a layer that sees a whole region adds a basis of its own, if `hidden_size` is not 0.
     """
 
     feature_order = None
@@ -250,9 +308,10 @@ class SequenceTrunk(_Convolutions):
     def __init__(
         self,
         n_rounds,
+        n_regions=1,
+        *,
         sequence_length,
         n_channels_in,
-        *,
         basis_size,
         n_channels,
         n_blocks,
@@ -267,8 +326,8 @@ class SequenceTrunk(_Convolutions):
         self.shape = n_places, patch_size
         self.basis_size = basis_size
         self.head = quiet(nn.Linear(n_channels, patch_size * basis_size))
-        n_features = n_places * patch_size
-        self.whole = _whole(n_rounds, n_features, basis_size=basis_size, hidden_size=hidden_size)
+        sizes = {"basis_size": basis_size, "hidden_size": hidden_size}
+        self.whole = _whole(n_rounds, n_places * patch_size, n_regions, **sizes)
 
     def forward(self, x_NP, position):
         patches = x_NP.view(-1, *self.shape).transpose(1, 2)

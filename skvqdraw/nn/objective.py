@@ -120,12 +120,13 @@ class _Rounds:
         if stage not in self.codes:  # gone through again for a checkpoint, it changes no choice
             found = a_round.search(target_ND, loss, T, self.round_beam_size, 1)
             self.codes[stage] = found[1][:, 0]
-        weights = stage_weights(T, a_round.n_alone)
+        weights = stage_weights(T, a_round.n_alone, a_round.n_regions)
         chosen_TN, mean_TN, a_round = a_round.walk(target_ND, loss, self.codes[stage])
         chosen = []
         for chosen_N, mean_N, stage_weight in zip(chosen_TN, mean_TN, weights, strict=True):
             chosen.append(weight_N @ chosen_N)
-            objective = objective + stage_weight * chosen[-1]
+            if stage_weight:
+                objective = objective + stage_weight * chosen[-1]
             objective = objective + self.aux_weight * (weight_N @ mean_N)
         self.chosen_losses[stage] = torch.stack(chosen).detach()
         x_NP = a_round.reconstruction()
@@ -134,12 +135,18 @@ class _Rounds:
         return x_NP, objective
 
 
-def stage_weights(n_stages, n_alone=0):
+def stage_weights(n_stages, n_alone=0, n_regions=1):
     """Return what the chosen losses of a round's stages weigh: 1 on average, most at its end.
 
     A search within the round chooses for its end, and gives up a little before it. The first
-    stages that are as good as rounds of their own keep the weight 1.
+    stages that are as good as rounds of their own keep the weight 1. Where stages refine regions,
+    `n_regions` of them weigh as one, at their end.
     """
     n_alone = min(n_alone, n_stages - 1)
-    n_inner = n_stages - 1 - n_alone
-    return [*[1.0] * n_alone, *[INNER_WEIGHT] * n_inner, 1 + (1 - INNER_WEIGHT) * n_inner]
+    n_inner = math.ceil(n_stages / n_regions) - 1 - n_alone
+    weights = [*[1.0] * n_alone, *[INNER_WEIGHT] * n_inner, 1 + (1 - INNER_WEIGHT) * n_inner]
+    if n_regions == 1:
+        return weights
+    ends = [min(stop, n_stages) - 1 for stop in range(n_regions, n_stages + n_regions, n_regions)]
+    weight_at = dict(zip(ends, weights, strict=True))
+    return [weight_at.get(t, 0.0) for t in range(n_stages)]

@@ -105,10 +105,11 @@ class _FromStart:
 
     quadratic = False
 
-    def __init__(self, loss, start_P):
+    def __init__(self, loss, start_P, n_regions=1):
         self.loss = loss
         self.n_params = loss.n_params
         self.start_P = start_P
+        self.n_regions = n_regions
         self.expands = loss.expands
 
     def grid(self, params_NKP, target_ND):
@@ -128,5 +129,13 @@ class _FromStart:
         start_P = self.start_P[features.start * n_params : features.stop * n_params]
         return _FromStart(self.loss.of_features(features), start_P)
 
+    def of_regions(self, n_regions):
+        return _FromStart(self.loss.of_regions(n_regions), self.start_P, n_regions)
+
     def _in_full(self, params):
-        return params + self.start_P.to(params.device)
+        start_P = self.start_P.to(params.device)
+        if self.n_regions == 1:
+            return params + start_P
+        # Of every row its regions, one after another.
+        starts_GxW = start_P.view(self.n_regions, *[1] * (params.ndim - 2), -1)
+        return (params.unflatten(0, (-1, self.n_regions)) + starts_GxW).flatten(0, 1)

@@ -38,6 +38,8 @@ class Round:
     """Number of stages that are left."""
     n_alone = 0
     """Number of first stages that are as good as rounds of their own, such as a table's."""
+    n_regions = 1
+    """Number of next stages that are as good as one, because each refines a region of a row."""
 
     @property
     def n_together(self):
@@ -106,7 +108,6 @@ class Round:
         """
         return
 
-    @torch.no_grad()
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
         """Return the best codes of the next stages that a beam search finds.
 
@@ -130,7 +131,13 @@ class Round:
         codes_NBT : tensor of shape (n_samples, n_best, n_stages)
             What it chooses; the best hypothesis comes first.
         """
-        beam, a_round = _Beam(self.n_rows, target_ND), self
+        beam = self._beam(target_ND, loss, n_stages, beam_size, n_best)
+        return beam.rows_NB, beam.codes_NBT
+
+    @torch.no_grad()
+    def _beam(self, target_ND, loss, n_stages, beam_size, n_best):
+        """Return the `Beam` of a search at its end; parameters are those of `search`."""
+        beam, a_round = Beam(self.n_rows, target_ND), self
         for stages_left in range(n_stages, 0, -1):
             B = beam.rows_NB.shape[1]
             # One hypothesis of each sample at a time: candidates that are written out take room.
@@ -143,7 +150,7 @@ class Round:
                 starts_N1 = B * torch.arange(len(target_ND), device=parents_NB.device)[:, None]
                 a_round = a_round.take((starts_N1 + parents_NB).flatten())
                 a_round = a_round.choose(options_NB.flatten())
-        return beam.rows_NB, beam.codes_NBT
+        return beam
 
     def walk(self, target_ND, loss, codes_NT):
         """Go through stages with the choices given.
@@ -189,8 +196,12 @@ def losses_heard():
         del _heard.losses
 
 
-class _Beam:
-    """Hypotheses of a beam search: the row that each came from and what it chose since."""
+class Beam:
+    """Hypotheses of a beam search: the row that each came from, what it chose since, what is left.
+
+    Losses `loss_NB` may lack a factor that is the same for all. There are none before anything is
+    chosen.
+    """
 
     def __init__(self, n_rows, target_ND):
         self.rows_NB = torch.arange(n_rows, device=target_ND.device).view(len(target_ND), -1)
@@ -217,16 +228,17 @@ class _Beam:
         return kept_NB, places_NB
 
     def of_samples(self, target_ND, loss_MB, n_best):
-        """Return the best rows and codes of samples, of which each had several rows."""
+        """Keep the best of all hypotheses of a sample, of which each had several rows."""
         N = len(target_ND)
         self.rows_NB = self.rows_NB.reshape(N, -1)
         self.codes_NBT = self.codes_NBT.reshape(N, self.rows_NB.shape[1], -1)
         self.shorten(loss_MB.reshape(N, -1), n_best)
-        return self.rows_NB, self.codes_NBT
+        return self
 
     def _keep(self, kept_NB, parents_NB):
         if hasattr(_heard, "losses"):
             _heard.losses.append(kept_NB)
+        self.loss_NB = kept_NB
         self.rows_NB = self.rows_NB.gather(1, parents_NB)
         self.codes_NBT = pick(self.codes_NBT, parents_NB)
 
@@ -397,12 +409,12 @@ class FactoredRound(Round):
         )
         return chosen_NT.unbind(1), mean_NT.unbind(1), following
 
-    def search(self, target_ND, loss, n_stages, beam_size, n_best):
+    def _beam(self, target_ND, loss, n_stages, beam_size, n_best):
         if loss.expands:
             return self._search_nearby(target_ND, loss, n_stages, beam_size, n_best)
         if not loss.quadratic:
-            return super().search(target_ND, loss, n_stages, beam_size, n_best)
-        beam = _Beam(self.n_rows, target_ND)
+            return super()._beam(target_ND, loss, n_stages, beam_size, n_best)
+        beam = Beam(self.n_rows, target_ND)
         B = beam.rows_NB.shape[1]
         if B > 1:
             target_ND = target_ND.repeat_interleave(B, 0)
@@ -430,7 +442,7 @@ class FactoredRound(Round):
         target_MD = target_ND if B == 1 else target_ND.repeat_interleave(B, 0)
         # Each row of the round has its own hypotheses, H of them.
         n_kept = min(max(beam_size // B, 1), _LISTED)
-        beam = _Beam(self.n_rows, target_MD)
+        beam = Beam(self.n_rows, target_MD)
         expansion = self._expansion(target_MD, loss)
         loss_MH, q_MHR = expansion.loss_N[:, None], expansion.q_NR[:, None]
         squares_MTK = _squares(expansion.gram_NRR, self._mixing_TKR[:n_stages])
@@ -562,12 +574,12 @@ class TableRound(Round):
         grid_NK = _addmm(squares_NK, target_ND, self._table_KD.T, alpha=-2)
         return grid_NK.clamp(min=0) / target_ND.shape[1]
 
-    def search(self, target_ND, loss, n_stages, beam_size, n_best):
+    def _beam(self, target_ND, loss, n_stages, beam_size, n_best):
         if n_stages == 1 or not (loss.quadratic or loss.expands):
-            return super().search(target_ND, loss, n_stages, beam_size, n_best)
+            return super()._beam(target_ND, loss, n_stages, beam_size, n_best)
         if not loss.quadratic:
             return self._search_by_turns(target_ND, loss, n_stages, beam_size, n_best)
-        beam = _Beam(self.n_rows, target_ND)
+        beam = Beam(self.n_rows, target_ND)
         with torch.no_grad():
             loss_NK = self.losses(target_ND, loss)
             loss_NB, _, codes_NB = beam.extend(loss_NK[:, None], beam_size)
@@ -590,16 +602,17 @@ class TableRound(Round):
     @torch.no_grad()
     def _search_by_turns(self, target_ND, loss, n_stages, beam_size, n_best):
         """Choose of the table first, and then go on."""
-        first = _Beam(self.n_rows, target_ND)
+        first = Beam(self.n_rows, target_ND)
         first.extend(self.losses(target_ND, loss)[:, None], n_best)
         options_M = first.codes_NBT.flatten()
         following = self.of_rows(len(options_M)).choose(options_M)
-        rows_NB, codes_NBT = following.search(target_ND, loss, n_stages - 1, beam_size, n_best)
+        beam = following._beam(target_ND, loss, n_stages - 1, beam_size, n_best)
         if not torch.is_inference_mode_enabled():  # where rounds are shared
             self._searched = options_M, following
-        codes_NB1 = options_M[rows_NB][:, :, None]
-        samples_NB = first.rows_NB[:, :1].expand_as(rows_NB)
-        return samples_NB, torch.cat([codes_NB1, codes_NBT], 2)
+        codes_NB1 = options_M[beam.rows_NB][:, :, None]
+        beam.rows_NB = first.rows_NB[:, :1].expand_as(beam.rows_NB)
+        beam.codes_NBT = torch.cat([codes_NB1, beam.codes_NBT], 2)
+        return beam
 
     def choose(self, codes_N):
         x_ND = F.embedding(codes_N, self._table_KD)
@@ -793,7 +806,7 @@ def _search_mixtures(
                 bases_NB = bases_NB.gather(1, parents_NB)
             moved_NBR = _moved(gram_URR, bases_NB, mixing_TKR[t], options_NB)
             q_NBR = pick(q_NBR, parents_NB) - moved_NBR
-    return beam.rows_NB, beam.codes_NBT
+    return beam
 
 
 def _squares(gram_URR, mixing_TKR):
