@@ -23,15 +23,15 @@ def stored(image, form, setting):
     file = io.BytesIO()
     Image.fromarray(image).save(file, form, **setting)
     n_bytes = file.tell()
-    return n_bytes, np.asarray(Image.open(file).convert("L"))
+    return n_bytes, np.asarray(Image.open(file).convert("L" if image.ndim == 2 else "RGB"))
 
 
 def mosaic(images):
     """Return one picture of so many images that they fill a square."""
     side = int(len(images) ** 0.5)
-    H, W = images.shape[1:]
-    rows = images[: side**2].reshape(side, side, H, W)
-    return rows.transpose(0, 2, 1, 3).reshape(side * H, side * W)
+    H, W, *colours = images.shape[1:]
+    rows = images[: side**2].reshape(side, side, H, W, *colours)
+    return rows.swapaxes(1, 2).reshape(side * H, side * W, *colours)
 
 
 def of_files(images, form, setting):

@@ -6,7 +6,7 @@ from .io import load
 
 __all__ = ["load_pretrained"]
 
-MODELS = ("mnist-60bit",)
+MODELS = ("cifar10-600bit", "mnist-60bit")
 
 
 def load_pretrained(name):
@@ -14,10 +14,12 @@ def load_pretrained(name):
 
     Parameters
     ----------
-    name : {"mnist-60bit"}
+    name : {"cifar10-600bit", "mnist-60bit"}
+        "cifar10-600bit": 75 stages of 256 options for colour images of 32 x 32 pixels in [0, 1],
+        trained on the 50,000 training images of CIFAR-10.
         "mnist-60bit": ten stages of 64 options for handwritten digits of 28 x 28 pixels in
         [0, 1], trained on MNIST's 60,000 training images and copies of them, slightly turned and
-        stretched; ``benchmarks/train_pretrained.py`` wrote it.
+        stretched. ``benchmarks/train_pretrained.py`` wrote both.
 
     Returns
     -------

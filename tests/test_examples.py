@@ -27,6 +27,7 @@ def test_example(path, tmp_path, monkeypatch, capsys):
     runpy.run_path(str(path), run_name="__main__")
     assert plt.get_fignums()
     source = path.read_text()
-    if "fetch_mnist" in source:
-        assert "instead of MNIST" in capsys.readouterr().out
+    for fetch, name in (("fetch_mnist", "MNIST"), ("fetch_cifar10", "CIFAR-10")):
+        if fetch in source:
+            assert f"instead of {name}" in capsys.readouterr().out
     assert source.split("# %%")[-1].lstrip().startswith("# **Take away**:")

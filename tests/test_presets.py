@@ -44,7 +44,7 @@ def tiny(name, paper, **params):
         small = {
             "refiner__n_channels": 16,
             "refiner__basis_size": 8,
-            "refiner__stages_per_round": 3,
+            "refiner__stages_per_round": (2, 1),
         }
     vq = getattr(presets, name)(paper=paper)
     return vq.set_params(**{**TINY, **small, **params}), images_of(shape)
@@ -52,16 +52,16 @@ def tiny(name, paper, **params):
 
 @pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize(
-    ("name", "n_stages"), [("mnist", 10), ("svhn", 20), ("cifar10", 100), ("celeba64", 100)]
+    ("name", "n_bits"), [("mnist", 60), ("svhn", 120), ("cifar10", 600), ("celeba64", 600)]
 )
-def test_presets_are_estimators_of_the_same_bits(name, n_stages, paper):
+def test_presets_are_estimators_of_the_same_bits(name, n_bits, paper):
     vq = getattr(presets, name)(paper=paper)
-    assert (vq.n_stages, vq.n_options) == (n_stages, 64)
+    assert vq.n_stages * np.log2(vq.n_options) == n_bits
     vq._validate_params()
     assert repr(clone(vq)) == repr(vq)
     assert type(vq.refiner).__name__ == ("PaperRefiner" if paper else "ConvRefiner")
     with torch.device("meta"):
-        vq.refiner.build(np.prod(SHAPES[name]), n_stages, 64)
+        vq.refiner.build(np.prod(SHAPES[name]), vq.n_stages, vq.n_options)
 
 
 def test_every_preset_has_a_shape():
