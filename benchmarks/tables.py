@@ -10,9 +10,11 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
-GUIDE = ROOT / "docs" / "guide" / "vqvae.md"
+GUIDES = [ROOT / "docs" / "guide" / f"{name}.md" for name in ("vqvae", "colour")]
 COMPRESSION = ROOT / "docs" / "compression.md"
 ENCODINGS = ("encode", "encode_greedy", "encode_beam_4", "encode_beam_16")
 RATES = ("train", "train_same_batch", *ENCODINGS, "decode")
@@ -481,6 +483,63 @@ def short_vqvae():
     return {}
 
 
+def colour(result):
+    yield machine(result)
+    bytes_of = result.get("bytes", ())
+    for kind in ("CIFAR-10", "faces"):
+        if f"{kind}, fits" not in result:
+            continue
+        yield f"{kind}, squared error of test images, by bytes an image:\n"
+        yield table(errors_by_bytes(result, kind), bytes_of, "{:.5f}".format)
+        columns = ("train_error", "fit_seconds", "steps", "images_seen", "encoded_per_second")
+        yield table(result[f"{kind}, fits"], columns, figure)
+    if speeds := result.get("CIFAR-10, speed"):
+        columns = ("learned_per_second", "encoded_per_second", "error", "n_parameters")
+        yield "The preset and its elder, both of 600 bits, after 6,400 images:\n"
+        yield table(speeds, columns, figure)
+    if beams := result.get("CIFAR-10, beams"):
+        yield "More hypotheses, on 500 test images:\n"
+        yield table(beams, ("error", "encoded_per_second"), figure)
+    if drawn := result.get("CIFAR-10, samples"):
+        yield "Random codes told from reconstructions of test images:\n"
+        yield table(drawn, ("told_apart",), "{:.1%}".format)
+    if probes := result.get("CIFAR-10, probe"):
+        yield "Test images that a linear classifier recognises, which learned from 20,000:\n"
+        yield table(probes, ("accuracy", "reconstructions"), "{:.1%}".format)
+
+
+def errors_by_bytes(result, kind):
+    """Return errors by bytes, those of image codecs between the qualities that were measured."""
+    rows = {
+        name: {int(n): error for n, error in row["errors"].items()}
+        for name, row in result[f"{kind}, fits"].items()
+        if "errors" in row
+    }
+    for name, row in result.get(f"{kind}, codecs", {}).items():
+        points = sorted((point["bytes"], point["error"]) for point in row["curve"])
+        sizes, errors = zip(*points, strict=True)
+        rows[f"{name}, 196 images in a file"] = {
+            n: float(np.exp(np.interp(np.log(n), np.log(sizes), np.log(errors))))
+            for n in result["bytes"]
+            if sizes[0] <= n <= sizes[-1]
+        }
+    if kind == "CIFAR-10":
+        for vqvae_result in results("vqvae"):
+            row = vqvae_result["CIFAR-10, 576 bits, fits"]["VQVAE"]
+            rows["VQVAE (72 bytes)"] = {75: row["error"]}
+        rows["VQ-DRAW, the author's log"] = {75: result["published"]["the end"]}
+    return rows
+
+
+def short_colour():
+    """Return the table of errors by bytes for README and the guide."""
+    bodies = {}
+    for result in results("colour"):
+        errors = table(errors_by_bytes(result, "CIFAR-10"), result["bytes"], "{:.4f}".format)
+        bodies["colour_short"] = f"\n{errors}\n"
+    return bodies
+
+
 def filled(path, sections):
     """Return the text of a file, old and new, the sections between their markers."""
     old = new = path.read_text()
@@ -505,6 +564,7 @@ def main():
         text,
         samples,
         vqvae,
+        colour,
         codec,
         memory_map,
         serving,
@@ -512,12 +572,12 @@ def main():
     for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
-    short = short_codec() | short_vqvae()
+    short = short_codec() | short_vqvae() | short_colour()
     for path, bodies in (
         (DOCS, sections),
         (README, short | {"headline": headline(), "baselines": short_baselines()}),
         (COMPRESSION, short),
-        (GUIDE, short),
+        *((guide, short) for guide in GUIDES),
     ):
         old, new = filled(path, bodies)
         if new != old:

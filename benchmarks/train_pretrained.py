@@ -102,6 +102,8 @@ def main():
     parser.add_argument("--checkpoint", help="a file to go on from if the training is ended")
     parser.add_argument("--go-on", type=float, help="minutes to train the shipped weights further")
     name, checkpoint, minutes = vars(parser.parse_args()).values()
+    if minutes is not None and name != "cifar10-600bit":
+        parser.error("--go-on is for colour only")
 
     vq, X = LEARN[name](minutes)
     log_path = ROOT / f"benchmarks/results/{name}.log"

@@ -443,7 +443,7 @@ class _Drawing(RowTask):
     def work(self, n_rows):
         width = self.estimator.n_features_in_ * self.criterion.n_params
         stages = partial(go_through_stages, self.network, width, self.estimator.n_stages)
-        return count_multiplications(self.network, n_rows, stages)
+        return count_multiplications(self.network, n_rows, stages, self.estimator.n_options)
 
     def sums(self):
         S, K = self.estimator.n_stages, self.estimator.n_options

@@ -15,8 +15,8 @@ training differs in four ways:
 - A step of 512 rows in parts takes the mean of the parts' gradients, the original their sum, which
   Adam evens out.
 
-Without it, `ConvRefiner` spends the same number of bits in a fraction of the time. Only those for
-MNIST have been measured; the others are starting points.
+Without it, `ConvRefiner` spends the same number of bits in a fraction of the time. What that
+reaches is in the documentation, but for SVHN, which has not been measured.
 """
 
 from ._vqdraw import VQDRAW

@@ -253,11 +253,11 @@ class ConvRefiner(_FactoredRefiner):
     splits : int or tuple of int, default=1
         Parts that each side of the image is cut into: the stages of an evaluation refine the
         ``splits ** 2`` regions one after another, each for itself, and one network and one set of
-        mixtures serve them all. 1 for the whole image, which is best up to about 120 bits. A tuple
-        has a number for each evaluation, as `stages_per_round`: with (1, 2, 4) the first refines
-        the whole image, the second its quarters and all others its sixteenths. Longer codes are far
-        better so, because distant parts of an image say little about each other's details. Each
-        number must divide the next larger one and the sides of the grid of patches.
+        mixtures serve them all. 1 for the whole image, which is as good up to about 120 bits. A
+        tuple has a number for each evaluation, as `stages_per_round`: with (1, 2, 4) the first
+        refines the whole image, the second its quarters and all others its sixteenths. Longer codes
+        are far better so, because distant parts of an image say little about each other's details.
+        Each number must divide the next larger one and the sides of the grid of patches.
     rounds_per_trunk : int, default=1
         Consecutive evaluations that share one network, told apart by learned masks. More make the
         model smaller, and its error larger.

@@ -81,10 +81,34 @@ def test_the_search_is_that_of_whole_rows(name, n_hypotheses, n_best, monkeypatc
     loss, n_samples = LOSSES[name], N if n_hypotheses == 1 else 1
     a_round, objective, _ = region_round(loss, n_samples * n_hypotheses)
     target = targets(loss, n_samples, D)
-    rows, codes = a_round.search(target, objective, T * G, K**T, n_best)
+    rows, codes = a_round.search(target, objective, T * G, n_hypotheses * K**T, n_best)
     everything = WrittenOut(a_round).search(target, objective, T * G, n_hypotheses * K**4, n_best)
     assert torch.equal(rows, everything[0])
     assert torch.equal(codes, everything[1])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("n_hypotheses", [1, 2])
+@pytest.mark.parametrize("n_stages", [1, 3])
+def test_a_search_may_end_amid_regions(name, n_hypotheses, n_stages, monkeypatch):
+    """The last regions are searched for the stages that they have, and none beyond."""
+    monkeypatch.setattr("skvqdraw.nn.rounds._LISTED", K**T)
+    loss, n_samples = LOSSES[name], N if n_hypotheses == 1 else 1
+    a_round, objective, _ = region_round(loss, n_samples * n_hypotheses, n_stages)
+    target = targets(loss, n_samples, D)
+    found = a_round.search(target, objective, n_stages, n_hypotheses * K**T, 1)
+    expected = WrittenOut(a_round).search(target, objective, n_stages, n_hypotheses * K**3, 1)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_hypotheses_are_kept_for_each_row_of_the_round(monkeypatch):
+    """As many as the estimator says: not for each region as many as for all rows together."""
+    kept = []
+    search = FactoredRound._beam
+    monkeypatch.setattr(FactoredRound, "_beam", lambda *args: kept.append(args[4]) or search(*args))
+    a_round, objective, _ = region_round(SquaredError(), n_rows=6)
+    a_round.search(targets(SquaredError(), 2, D), objective, T * G, 12, 3)
+    assert kept == [4]
 
 
 @pytest.mark.parametrize("n_gone", range(T * G))

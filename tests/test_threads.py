@@ -380,6 +380,18 @@ def test_multiplications_of_convolutions():
     assert counted == 2 * 7 * (5 * 16) * (3 * 9)
 
 
+def test_layers_that_see_regions_count_for_every_row():
+    refiner = ConvRefiner(
+        (8, 8), n_blocks=0, n_channels=8, downsampling=4, hidden_size=5, basis_size=3, splits=2
+    )
+    network = refiner.set_params(stages_per_round=1).build(64, 9, 6)
+    counted = count_multiplications(network, 7, lambda: go_through_stages(network, 64, 9), 6)
+    # Two rounds, each of four regions that are patches of 16 pixels.
+    convolutions = 4 * (8 * 16 * 9 + 16 * 3 * 8)
+    of_regions = 4 * (5 * 16 + 16 * 3 * 5)
+    assert counted == 2 * 7 * (convolutions + of_regions)
+
+
 def test_multiplications_of_transposed_convolutions():
     layer = torch.nn.ConvTranspose2d(3, 5, 4, 2, 1)
     counted = count_multiplications(layer, 7, lambda: layer(torch.zeros(1, 3, 6, 8)))

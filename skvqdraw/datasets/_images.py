@@ -120,16 +120,18 @@ def fetch_mnist(download_if_missing=True):
     (60000, 784)
     """
     arrays = "x_train", "x_test", "y_train", "y_test"
-    images, labels = _found("MNIST", "mnist.npz", arrays, "mnist_784", download_if_missing)
+    images, labels = _images_and_labels(
+        "MNIST", "mnist.npz", arrays, "mnist_784", download_if_missing
+    )
     return _split(images, labels, _N_MNIST, (28, 28))
 
 
 def fetch_cifar10(download_if_missing=True):
     """Load CIFAR-10: 50,000 training and 10,000 test images of ten kinds of things, in colour.
 
-    The file ``cifar10.npz`` (arrays `X_train`, `y_train`, `X_test`, `y_test`) in the folder that
-    the environment variable ``SKVQDRAW_DATA`` names comes first, then scikit-learn's cache of
-    OpenML, then a download into that cache.
+    The file ``cifar10.npz`` (arrays `X_train` and `X_test` of images, colours last, `y_train` and
+    `y_test`) in the folder that the environment variable ``SKVQDRAW_DATA`` names comes first, then
+    scikit-learn's cache of OpenML, then a download into that cache.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ def fetch_cifar10(download_if_missing=True):
     cifar10 : Bunch
         `data` of shape (50000, 3072) and `data_test` of shape (10000, 3072), uint8 in [0, 255]:
         rows of pixels with their red, green and blue side by side; `target` and `target_test`,
-        integers; `image_shape`, (32, 32, 3). In the original order.
+        integers; `image_shape`, (32, 32, 3). In the order of where they come from.
 
     Raises
     ------
@@ -164,14 +166,18 @@ def fetch_cifar10(download_if_missing=True):
     (50000, 3072)
     """
     arrays = "X_train", "X_test", "y_train", "y_test"
-    images, labels = _found("CIFAR-10", "cifar10.npz", arrays, "CIFAR_10", download_if_missing)
-    if images.ndim == 2:  # OpenML has the colours of an image one after another
-        images = np.moveaxis(images.reshape(-1, 3, 32, 32), 1, -1)
+    images, labels = _images_and_labels(
+        "CIFAR-10", "cifar10.npz", arrays, "CIFAR_10", download_if_missing, planes=(3, 32, 32)
+    )
     return _split(images, labels, _N_CIFAR10, (32, 32, 3))
 
 
-def _found(title, name, arrays, openml_name, download_if_missing):
-    """Return images and labels, those for training first, from a file or as OpenML has them."""
+def _images_and_labels(title, name, arrays, openml_name, download_if_missing, planes=None):
+    """Return images and labels, those for training first, from a file or from OpenML.
+
+    Those of OpenML have one colour after another, of the shape `planes`; in ours, as in the arrays
+    of the file, the colours of a pixel are side by side.
+    """
     folder = os.environ.get("SKVQDRAW_DATA")
     path = Path(folder) / name if folder else None
     if path is not None and path.is_file():
@@ -180,14 +186,18 @@ def _found(title, name, arrays, openml_name, download_if_missing):
         return np.concatenate(parts[:2]), np.concatenate(parts[2:])
     # fetch_openml cannot be told to stay offline: look whether it has the file.
     cache = Path(get_data_home())
-    files = (p.name.lower() for p in cache.glob("openml/**/*.gz") if p.is_file())
-    if not download_if_missing and not any(openml_name.lower() in file for file in files):
+    files = {p.name.split(".")[0].lower() for p in cache.glob("openml/**/*.gz") if p.is_file()}
+    if not download_if_missing and openml_name.lower() not in files:
         raise OSError(
             f"{title} was found neither at {path or 'SKVQDRAW_DATA, which is not set'} nor in "
             f"scikit-learn's cache at {cache}. Put {name} into a folder and set SKVQDRAW_DATA "
             "to it, or allow the download with download_if_missing=True."
         )
-    return fetch_openml(openml_name, version=1, as_frame=False, return_X_y=True, parser="liac-arff")
+    how = {"version": 1, "as_frame": False, "return_X_y": True, "parser": "liac-arff"}
+    images, labels = fetch_openml(openml_name, **how)
+    if planes is not None:
+        images = np.moveaxis(images.reshape(-1, *planes), 1, -1)
+    return images, labels
 
 
 def _split(images, labels, n_train, image_shape):

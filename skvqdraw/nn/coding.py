@@ -10,6 +10,7 @@ import torch
 from .._device import low_precision
 from .._rows import TILE_ROWS
 from .guiding import Measurement, RoundWalk
+from .rounds import choose_all
 from .tiles import TileCoder, Tiles
 
 
@@ -201,13 +202,6 @@ class RoundCoder(TileCoder):
 
     def _round(self, x_NP, stage):
         return self._first if stage == 0 else evaluate(self.network, x_NP, stage, self.bf16)
-
-
-def choose_all(a_round, codes_MT):
-    """Return what follows a round after choosing these codes, a column for each stage."""
-    for codes_M in codes_MT.unbind(1):
-        a_round = a_round.choose(codes_M)
-    return a_round
 
 
 def follow(a_round, codes_MT):

@@ -133,9 +133,8 @@ class FactoredNetwork(RefinementNetwork):
         n_regions = planned.n_regions
         if n_regions == 1:
             return FactoredRound(x_ND, basis_NDR, self._mixing(stage))
-        x_LW, basis_LWR = x_ND.view(len(x_ND) * n_regions, -1), basis_NDR.flatten(0, 1)
-        basis_LWR = basis_LWR.view(*x_LW.shape, -1)
-        inner = FactoredRound(x_LW, basis_LWR, self._mixing(stage))
+        x_LW = x_ND.view(len(x_ND) * n_regions, -1)
+        inner = FactoredRound(x_LW, basis_NDR.view(*x_LW.shape, -1), self._mixing(stage))
         return RegionRound(inner, n_regions, planned.stop - planned.start)
 
     def _basis(self, x_ND, stage):
@@ -300,7 +299,7 @@ class ConvTrunk(_Convolutions):
 class SequenceTrunk(_Convolutions):
     """Basis from dilated convolutions along a row: for series, text and spectra.
 
-    To it a layer that sees a whole region adds a basis of its own, if `hidden_size` is not 0.
+    To it a layer that sees the whole row adds a basis of its own, if `hidden_size` is not 0.
     """
 
     feature_order = None

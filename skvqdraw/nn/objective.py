@@ -140,7 +140,7 @@ def stage_weights(n_stages, n_alone=0, n_regions=1):
 
     A search within the round chooses for its end, and gives up a little before it. The first
     stages that are as good as rounds of their own keep the weight 1. Where stages refine regions,
-    `n_regions` of them weigh as one, at their end.
+    `n_regions` of them together weigh as much as one of others, at their end.
     """
     n_alone = min(n_alone, n_stages - 1)
     n_inner = math.ceil(n_stages / n_regions) - 1 - n_alone

@@ -133,9 +133,7 @@ class _FromStart:
         return _FromStart(self.loss.of_regions(n_regions), self.start_P, n_regions)
 
     def _in_full(self, params):
-        start_P = self.start_P.to(params.device)
-        if self.n_regions == 1:
-            return params + start_P
         # Of every row its regions, one after another.
-        starts_GxW = start_P.view(self.n_regions, *[1] * (params.ndim - 2), -1)
-        return (params.unflatten(0, (-1, self.n_regions)) + starts_GxW).flatten(0, 1)
+        starts_GxW = self.start_P.view(self.n_regions, *[1] * (params.ndim - 2), -1)
+        regions = params.unflatten(0, (-1, self.n_regions)) + starts_GxW.to(params.device)
+        return regions.flatten(0, 1)

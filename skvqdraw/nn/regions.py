@@ -1,8 +1,8 @@
 """Rounds whose stages refine regions of rows, each for itself.
 
-Axes: N samples, B hypotheses of each, M rows of a round (N x B), G regions of a row, T stages of a
-region, K options, H continuations of a region, D features, P parameters of all features, W those of
-a region, R basis vectors.
+Axes: N samples, B hypotheses of each, M rows of a round (N x B), G regions of a row, L regions of
+all rows (M x G), T stages of a region, K options, H continuations of a region, D features, P
+parameters of all features, W those of a region, R basis vectors.
 """
 
 from math import prod
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .rounds import Beam, Round
+from .rounds import Beam, PartRound, choose_all
 
 
-class RegionRound(Round):
+class RegionRound(PartRound):
     """A round in which each stage refines one of the equal regions that a row consists of.
 
     First each region is refined once, one after another, then each a second time, and so on. What
@@ -32,51 +32,58 @@ class RegionRound(Round):
     """
 
     def __init__(self, inner, n_regions, n_stages):
-        self._inner, self._n_regions, self.n_stages = inner, n_regions, n_stages
+        self._inner, self.n_regions, self.n_stages = inner, n_regions, n_stages
         self._columns = ()  # what the first regions have chosen at the present stage of the inner
-        self._known = None  # a target and a loss, and what of them is inside
 
     @property
     def n_rows(self):
-        return self._inner.n_rows // self._n_regions
-
-    @property
-    def n_regions(self):
-        """Number of next stages that are as good as one: that refine one region each."""
-        return self._n_regions
+        return self._inner.n_rows // self.n_regions
 
     def losses(self, target_ND, loss):
-        g, G = len(self._columns), self._n_regions
+        g, G = len(self._columns), self.n_regions
         features = self._slice(g, target_ND.shape[1])
-        inside = self._of_region(g).losses(
-            target_ND[:, features].contiguous(), loss.of_features(features)
-        )
+        target_MW = target_ND[:, features].contiguous()
+        loss_MK = self._of_region(g).losses(target_MW, loss.of_features(features))
         now_MG = self._losses_now(target_ND, loss)
-        return (now_MG.sum(1) - now_MG[:, g])[:, None] / G + inside / G
+        return ((now_MG.sum(1) - now_MG[:, g])[:, None] + loss_MK) / G
 
     def search(self, target_ND, loss, n_stages, beam_size, n_best):
+        G, B = self.n_regions, self.n_rows // len(target_ND)
         if self._columns:
             return super().search(target_ND, loss, n_stages, beam_size, n_best)
-        G, B = self._n_regions, self.n_rows // len(target_ND)
         target_MD = target_ND if B == 1 else target_ND.repeat_interleave(B, 0)
-        target_LW, inside = self._inside(target_MD, loss)
-        T = -(-n_stages // G)
+        n_kept = max(beam_size // B, 1)  # for each row of the round, which has its own hypotheses
+        if n_stages % G:
+            codes_MT = self._search_part(target_MD, loss, n_stages, n_kept)
+            x_MP = choose_all(self, codes_MT).reconstruction().detach()
+            beam = Beam(self.n_rows, target_ND)
+            beam.shorten(loss.grid(x_MP[:, None], target_MD).view(-1, B), n_best)
+            return beam.rows_NB, codes_MT[beam.rows_NB]
         # Not under no_grad: the inner round will want the gradient of what it finds out.
-        found = self._inner._beam(target_LW, inside, T, beam_size, n_best)
+        found = self._inner._beam(*self._inside(target_MD, loss), n_stages // G, n_kept, n_best)
         codes_MGHT = found.codes_NBT.unflatten(0, (-1, G))
-        if B == n_best == 1:
-            rows_NB = Beam(self.n_rows, target_ND).rows_NB
-            codes_NBGT = codes_MGHT.transpose(1, 2)
-        else:
-            beam = _best_together(found.loss_NB.unflatten(0, (-1, G)), target_ND, n_best)
-            rows_NB, regions_G = beam.rows_NB, torch.arange(G, device=target_ND.device)
-            codes_NBGT = codes_MGHT[rows_NB[:, :, None], regions_G, beam.codes_NBT]
-        return rows_NB, codes_NBGT.transpose(2, 3).flatten(2)[:, :, :n_stages]
+        rows_NB, places_NBG = _best_together(found.loss_NB.unflatten(0, (-1, G)), target_ND, n_best)
+        regions_G = torch.arange(G, device=target_ND.device)
+        codes_NBGT = codes_MGHT[rows_NB[:, :, None], regions_G, places_NBG]
+        return rows_NB, codes_NBGT.transpose(2, 3).flatten(2)
+
+    def _search_part(self, target_MD, loss, n_stages, n_kept):
+        """Return codes (M, n_stages) of stages of which the last refine the first regions only."""
+        T, n_more = divmod(n_stages, self.n_regions)
+        inside = self._inside(target_MD, loss)
+        codes_MTG = self._codes_of_rows(self._inner._beam(*inside, T + 1, n_kept, 1))
+        if T:
+            shorter_MTG = self._codes_of_rows(self._inner._beam(*inside, T, n_kept, 1))
+            codes_MTG[:, :T, n_more:] = shorter_MTG[:, :, n_more:]
+        return codes_MTG.flatten(1)[:, :n_stages]
+
+    def _codes_of_rows(self, found):
+        return found.codes_NBT[:, 0].unflatten(0, (-1, self.n_regions)).transpose(1, 2)
 
     def walk(self, target_ND, loss, codes_NT):
         if self._columns:
             return super().walk(target_ND, loss, codes_NT)
-        G, n_stages = self._n_regions, codes_NT.shape[1]
+        G, n_stages = self.n_regions, codes_NT.shape[1]
         T = -(-n_stages // G)
         # Regions that are refined once less choose anything in addition, and it is not looked at.
         filled_NTG = F.pad(codes_NT, (0, T * G - n_stages)).unflatten(1, (T, G))
@@ -104,16 +111,16 @@ class RegionRound(Round):
 
     def choose(self, codes_N):
         columns = (*self._columns, codes_N)
-        if len(columns) == self._n_regions:
+        if len(columns) == self.n_regions:
             return self._with(self._inner.choose(torch.stack(columns, 1).flatten()), 1)
         following = self._with(self._inner, 1)
         following._columns = columns
         return following
 
     def take(self, rows):
-        regions = torch.arange(self._n_regions, device=rows.device)
-        inner = self._inner.take((rows[:, None] * self._n_regions + regions).flatten())
-        taken = RegionRound(inner, self._n_regions, self.n_stages)
+        regions = torch.arange(self.n_regions, device=rows.device)
+        inner = self._inner.take((rows[:, None] * self.n_regions + regions).flatten())
+        taken = RegionRound(inner, self.n_regions, self.n_stages)
         taken._columns = tuple(codes_N[rows] for codes_N in self._columns)
         return taken
 
@@ -127,7 +134,7 @@ class RegionRound(Round):
         """
         x_NGW, n_chosen = self._regions(self._inner), len(self._columns)
         if n_chosen:
-            codes_NG = F.pad(torch.stack(self._columns, 1), (0, self._n_regions - n_chosen))
+            codes_NG = F.pad(torch.stack(self._columns, 1), (0, self.n_regions - n_chosen))
             chosen_NGW = self._regions(self._inner.choose(codes_NG.flatten()))
             x_NGW = torch.cat([chosen_NGW[:, :n_chosen], x_NGW[:, n_chosen:]], 1)
         return x_NGW.flatten(1)
@@ -148,37 +155,31 @@ class RegionRound(Round):
         )
 
     def _with(self, inner, n_gone):
-        following = RegionRound(inner, self._n_regions, self.n_stages - n_gone)
-        following._known = self._known
-        return following
+        return self._knowing(RegionRound(inner, self.n_regions, self.n_stages - n_gone))
 
     def _regions(self, inner):
-        return inner.reconstruction().unflatten(0, (-1, self._n_regions))
+        return inner.reconstruction().unflatten(0, (-1, self.n_regions))
 
     def _of_region(self, g):
-        return self._inner.take(slice(g, None, self._n_regions))
+        return self._inner.take(slice(g, None, self.n_regions))
 
     def _slice(self, g, width):
-        width //= self._n_regions
+        width //= self.n_regions
         return slice(g * width, (g + 1) * width)
 
     def _losses_now(self, target_ND, loss):
         """Return the losses (M, G) of the regions as they are."""
         target_LW, inside = self._inside(target_ND, loss)
         x_LW = self.reconstruction().view(len(target_LW), -1)
-        return inside.grid(x_LW[:, None], target_LW).view(-1, self._n_regions)
+        return inside.grid(x_LW[:, None], target_LW).view(-1, self.n_regions)
 
-    def _inside(self, target_MD, loss):
-        """Return target and loss of regions: the same ones each time, which rounds remember."""
-        known = self._known  # at once: another thread may ask about another target
-        if known is None or known[0] is not target_MD or known[1] is not loss:
-            target_LW = target_MD.reshape(len(target_MD) * self._n_regions, -1)
-            self._known = known = target_MD, loss, (target_LW, loss.of_regions(self._n_regions))
-        return known[2]
+    def _cut(self, target_MD, loss):
+        target_LW = target_MD.reshape(len(target_MD) * self.n_regions, -1)
+        return target_LW, loss.of_regions(self.n_regions)
 
 
 def _best_together(loss_MGH, target_ND, n_best):
-    """Return the hypotheses and continuations of all regions whose losses are the least in sum.
+    """Return the rows whose losses are the least in sum, and which continuation of each region.
 
     Continuations of a region are ordered, the best first.
     """
@@ -186,10 +187,13 @@ def _best_together(loss_MGH, target_ND, n_best):
     # All regions go on as well as they can; then each may go on otherwise.
     total_NB = loss_MGH[:, :, 0].sum(1).view(len(target_ND), -1)
     total_NB, _ = beam.shorten(total_NB, n_best)
+    _, G, H = loss_MGH.shape
+    if H == 1:
+        return beam.rows_NB, beam.rows_NB.new_zeros(*beam.rows_NB.shape, G)
     extra_MGH = loss_MGH - loss_MGH[:, :, :1]
-    for g in range(loss_MGH.shape[1]):
+    for g in range(G):
         total_NB, _, _ = beam.extend(total_NB[:, :, None] + extra_MGH[beam.rows_NB, g], n_best)
-    return beam
+    return beam.rows_NB, beam.codes_NBT
 
 
 def region_order(grid, splits):

@@ -269,6 +269,30 @@ def pick(values, parents_NC):
     return values.gather(1, parents_NC[:, :, None].expand(-1, -1, values.shape[2]))
 
 
+class PartRound(Round):
+    """Base class of rounds that see rows in parts: to an inner round these are its rows.
+
+    A subclass implements `_cut`: what a target and a loss are to the inner round.
+    """
+
+    _known = None  # a target and a loss, and what they are inside
+
+    def _cut(self, target_ND, loss):
+        raise NotImplementedError
+
+    def _inside(self, target_ND, loss):
+        """Return target and loss inside: the same ones each time, which rounds remember."""
+        known = self._known  # at once: another thread may ask about another target
+        if known is None or known[0] is not target_ND or known[1] is not loss:
+            self._known = known = target_ND, loss, self._cut(target_ND, loss)
+        return known[2]
+
+    def _knowing(self, following):
+        """Return the round that follows, which knows as much."""
+        following._known = self._known
+        return following
+
+
 class DenseRound(Round):
     """A round of one stage whose candidates the network wrote out.
 
@@ -318,6 +342,13 @@ class DenseRound(Round):
             As the network wrote them out.
         """
         return self._options_NKD
+
+
+def choose_all(a_round, codes_MT):
+    """Return what follows a round after choosing these codes, a column for each stage."""
+    for codes_M in codes_MT.unbind(1):
+        a_round = a_round.choose(codes_M)
+    return a_round
 
 
 class _Chosen:

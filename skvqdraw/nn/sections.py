@@ -12,13 +12,13 @@ from torch import nn
 
 from .blocks import LinearBlock, gelu, normal, quiet
 from .refinement import RefinementNetwork
-from .rounds import FactoredRound, Round
+from .rounds import FactoredRound, PartRound
 
 # Inputs are drawn in where they are larger: log odds of what is certain have no bound.
 _INPUT_SCALE = 4.0
 
 
-class SectionRound(Round):
+class SectionRound(PartRound):
     """A round that changes some neighbouring features of rows, and leaves the others.
 
     Parameters
@@ -35,7 +35,6 @@ class SectionRound(Round):
 
     def __init__(self, x_NP, features, params, inner):
         self._x_NP, self._features, self._params, self._inner = x_NP, features, params, inner
-        self._known = None  # a target and a loss, and what of them is inside
 
     @property
     def n_rows(self):
@@ -96,21 +95,14 @@ class SectionRound(Round):
         return torch.stack([self._put_in(x_NW) for x_NW in options_NKW.unbind(1)], 1)
 
     def _with(self, inner):
-        following = SectionRound(self._x_NP, self._features, self._params, inner)
-        following._known = self._known
-        return following
+        return self._knowing(SectionRound(self._x_NP, self._features, self._params, inner))
 
     def _put_in(self, x_NW):
         before_NP = self._x_NP[:, : self._params.start]
         return torch.cat([before_NP, x_NW, self._x_NP[:, self._params.stop :]], 1)
 
-    def _inside(self, target_ND, loss):
-        """Return target and loss of the section: the same ones each time, which rounds remember."""
-        known = self._known  # at once: another thread may ask about another target
-        if known is None or known[0] is not target_ND or known[1] is not loss:
-            target_NW = target_ND[:, self._features].contiguous()
-            self._known = known = target_ND, loss, (target_NW, loss.of_features(self._features))
-        return known[2]
+    def _cut(self, target_ND, loss):
+        return target_ND[:, self._features].contiguous(), loss.of_features(self._features)
 
     @torch.no_grad()
     def _outside(self, target_ND, loss):

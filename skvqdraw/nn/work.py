@@ -13,17 +13,19 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @torch.no_grad()  # not in inference mode, in which networks keep what coding will want again
-def count_multiplications(network, n_rows, evaluate):
+def count_multiplications(network, n_rows, evaluate, n_shared=None):
     """Return about how many multiplications the layers of a network make for so many rows.
 
-    `evaluate()` evaluates the network on one row. What does not depend on rows, such as the
-    evaluation of a table, counts once. 0 for a network without layers that this knows.
+    `evaluate()` evaluates the network on one row. What does not depend on rows counts once: what is
+    evaluated for `n_shared` rows, such as those of a table, or if that is None for any but one. 0
+    for a network without layers that this knows.
     """
     total = 0
 
     def count(layer, inputs, output):
         nonlocal total
-        n_times = n_rows if len(output) == 1 else 1
+        shared = len(output) != 1 if n_shared is None else len(output) == n_shared
+        n_times = 1 if shared else n_rows
         numbers = inputs[0] if isinstance(layer, _TRANSPOSED) else output
         total += n_times * numbers.numel() * layer.weight[0].numel()
 
