@@ -55,9 +55,10 @@ class RegionRound(PartRound):
         n_kept = max(beam_size // B, 1)  # for each row of the round, which has its own hypotheses
         if n_stages % G:
             codes_MT = self._search_part(target_MD, loss, n_stages, n_kept)
-            x_MP = choose_all(self, codes_MT).reconstruction().detach()
             beam = Beam(self.n_rows, target_ND)
-            beam.shorten(loss.grid(x_MP[:, None], target_MD).view(-1, B), n_best)
+            with torch.no_grad():
+                x_MP = choose_all(self, codes_MT).reconstruction()
+                beam.shorten(loss.grid(x_MP[:, None], target_MD).view(-1, B), n_best)
             return beam.rows_NB, codes_MT[beam.rows_NB]
         # Not under no_grad: the inner round will want the gradient of what it finds out.
         found = self._inner._beam(*self._inside(target_MD, loss), n_stages // G, n_kept, n_best)
