@@ -93,10 +93,8 @@ def load_data(kind, arguments):
 
 def model_path(arguments, kind, name):
     """Return where a model is kept; those of --quick are others."""
-    quick = "-quick" if arguments.quick else ""
-    return arguments.models / f"{kind}-{name}{quick}.safetensors".replace(", ", "-").replace(
-        " ", "-"
-    )
+    words = [kind, *name.replace(",", "").split(), *["quick"][: arguments.quick]]
+    return arguments.models / f"{'-'.join(words)}.safetensors"
 
 
 def fitted(report, arguments, kind, name, data):
@@ -122,10 +120,16 @@ def fitted(report, arguments, kind, name, data):
     return estimator
 
 
-def errors_of(decode, codes, X):
-    """Return the errors of codes and of their prefixes, by bytes."""
-    lengths = [n for n in BYTES if n <= codes.shape[1]]
-    return {str(n): float(np.square(decode(codes[:, :n]) - X).mean(dtype=float)) for n in lengths}
+def coded(estimator, X):
+    """Return codes, their rate and their error."""
+    started = time.perf_counter()
+    codes = estimator.encode(X)
+    rate = len(codes) / (time.perf_counter() - started)
+    return codes, {"encoded_per_second": rate, "error": error_of(estimator.decode(codes), X)}
+
+
+def error_of(Xr, X):
+    return float(np.square(Xr - X).mean(dtype=float))
 
 
 def fits(report, arguments, kind, data):
@@ -135,10 +139,13 @@ def fits(report, arguments, kind, data):
         row = report.get(f"{kind}, fits", {}).get(name, {})
         if "errors" in row:
             continue
-        started = time.perf_counter()
-        codes = estimator.encode(data.X_test)
-        row["encoded_per_second"] = round(len(codes) / (time.perf_counter() - started))
-        row["errors"] = errors_of(estimator.decode, codes, data.X_test)
+        codes, found = coded(estimator, data.X_test)
+        row["encoded_per_second"] = round(found["encoded_per_second"])
+        row["errors"] = {
+            str(n): error_of(estimator.decode(codes[:, :n]), data.X_test)
+            for n in BYTES
+            if n <= codes.shape[1]
+        }
         row["train_error"] = float(-estimator.score(data.X[:2000]))
         report.add(name, row, within=f"{kind}, fits")
 
@@ -153,8 +160,7 @@ def faiss(report, arguments, kind, data):
         quantizer.fit(data.X[:BOOSTED])
         row["fit_seconds"] = round(time.perf_counter() - started)
         some = data.X_test[:2000]
-        error = np.square(quantizer.decode(quantizer.encode(some)) - some).mean(dtype=float)
-        row["errors"][str(n_bytes)] = float(error)
+        row["errors"][str(n_bytes)] = error_of(quantizer.decode(quantizer.encode(some)), some)
         report.add("faiss", row, within="CIFAR-10, fits")
 
 
@@ -184,13 +190,9 @@ def speed(report, arguments, kind, data):
         n_steps = 2 if arguments.quick else 6400 // vq.batch_size
         vq.set_params(max_steps=n_steps, random_state=SEED).fit(data.X)
         seconds = vq.loss_curve_[-1]["seconds"]
-        some = data.X_test[: N_SOME * 2]
-        started = time.perf_counter()
-        codes = vq.encode(some)
         row = {
             "learned_per_second": n_steps * vq.batch_size / seconds,
-            "encoded_per_second": len(some) / (time.perf_counter() - started),
-            "error": float(np.square(vq.decode(codes) - some).mean(dtype=float)),
+            **coded(vq, data.X_test[: N_SOME * 2])[1],
             "n_parameters": sum(p.numel() for p in vq.network_.parameters()),
         }
         report.add(name, row, within=f"{kind}, speed")
@@ -201,13 +203,7 @@ def beams(report, arguments, kind, data):
     vq = fitted(report, arguments, kind, "VQDRAW, 600 bits", data)
     some = data.X_test[:N_SOME]
     for beam_size in (1, 2) if arguments.quick else (1, 4, 16):
-        vq.set_params(beam_size=beam_size)
-        started = time.perf_counter()
-        codes = vq.encode(some)
-        row = {
-            "encoded_per_second": len(some) / (time.perf_counter() - started),
-            "error": float(np.square(vq.decode(codes) - some).mean(dtype=float)),
-        }
+        row = coded(vq.set_params(beam_size=beam_size), some)[1]
         report.add(f"beam_size={beam_size}", row, within=f"{kind}, beams")
 
 
@@ -258,12 +254,9 @@ def main():
     report.update(bytes=BYTES, published=PUBLISHED)
     for kind in ("CIFAR-10", "faces") if arguments.faces or arguments.quick else ("CIFAR-10",):
         data = load_data(kind, arguments)
-        only_colour = {"beams": beams, "samples": samples, "probe": probe, "speed": speed}
-        only_colour["faiss"] = faiss
-        sections = {"fits": fits, "codecs": codecs} | (only_colour if kind == "CIFAR-10" else {})
-        for section, function in sections.items():
+        for section in SECTIONS if kind == "CIFAR-10" else SECTIONS[:2]:
             if section in arguments.only:
-                function(report, arguments, kind, data)
+                globals()[section](report, arguments, kind, data)
 
 
 if __name__ == "__main__":

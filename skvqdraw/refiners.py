@@ -95,7 +95,7 @@ class _FactoredRefiner(Refiner):
         "rounds_per_trunk": [Interval(Integral, 1, None, closed="left")],
     }
 
-    splits = 1
+    splits = 1  # of those that cut rows into regions, a parameter
     _n_axes = 0
 
     def _trunk_maker(self, n_features, n_params):
@@ -205,16 +205,13 @@ class MLPRefiner(_FactoredRefiner):
         self.rounds_per_trunk = rounds_per_trunk
 
     def _trunk_maker(self, n_features, n_params):
-        def make(n_rounds, n_regions):
-            return MLPTrunk(
-                n_rounds,
-                n_features * n_params,
-                basis_size=self.basis_size,
-                hidden_size=self.hidden_size,
-                n_blocks=self.n_blocks,
-            )
-
-        return make
+        return partial(
+            MLPTrunk,
+            n_features=n_features * n_params,
+            basis_size=self.basis_size,
+            hidden_size=self.hidden_size,
+            n_blocks=self.n_blocks,
+        )
 
 
 @known

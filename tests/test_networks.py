@@ -72,7 +72,7 @@ def test_proposals_depend_on_stage_and_on_x(refiner):
     assert not torch.allclose(deltas[0], deltas[1])
 
 
-@pytest.mark.parametrize("refiner", REFINERS[:-1], ids=repr)
+@pytest.mark.parametrize("refiner", [each for each in REFINERS if each.splits == 1], ids=repr)
 def test_each_stage_has_mixing_rows_of_its_own(refiner):
     network, stage = refiner.build(32, 7, 5), 1
     while stage < 7:

@@ -52,11 +52,18 @@ def tiny(name, paper, **params):
 
 @pytest.mark.parametrize("paper", [False, True])
 @pytest.mark.parametrize(
-    ("name", "n_bits"), [("mnist", 60), ("svhn", 120), ("cifar10", 600), ("celeba64", 600)]
+    ("name", "of_paper", "ours"),
+    [
+        ("mnist", (10, 64), (10, 64)),
+        ("svhn", (20, 64), (15, 256)),
+        ("cifar10", (100, 64), (75, 256)),
+        ("celeba64", (100, 64), (75, 256)),
+    ],
 )
-def test_presets_are_estimators_of_the_same_bits(name, n_bits, paper):
+def test_presets_are_estimators_of_the_same_bits(name, of_paper, ours, paper):
     vq = getattr(presets, name)(paper=paper)
-    assert vq.n_stages * np.log2(vq.n_options) == n_bits
+    assert (vq.n_stages, vq.n_options) == (of_paper if paper else ours)
+    assert ours[0] * np.log2(ours[1]) == of_paper[0] * np.log2(of_paper[1])
     vq._validate_params()
     assert repr(clone(vq)) == repr(vq)
     assert type(vq.refiner).__name__ == ("PaperRefiner" if paper else "ConvRefiner")

@@ -46,7 +46,7 @@ def test_size(name):
 
 def test_unknown_names_are_refused():
     with pytest.raises(
-        ValueError, match=r"one of \['cifar10-600bit', 'mnist-60bit'\]; got 'cifar'"
+        ValueError, match=r"name must be one of \['cifar10-600bit', 'mnist-60bit'\]; got 'cifar'"
     ):
         skvqdraw.load_pretrained("cifar")
 

@@ -8,7 +8,7 @@ import torch
 from conftest import assert_same_model, make_estimator
 from sklearn.base import clone
 from test_second_order import KNOWING, draw, targets
-from test_sections import AbsoluteError
+from test_sections import AbsoluteError, WrittenOut
 
 import skvqdraw
 from skvqdraw.guides import MaskGuide
@@ -17,7 +17,6 @@ from skvqdraw.nn import FactoredRound
 from skvqdraw.nn.objective import stage_weights
 from skvqdraw.nn.preparation import _FromStart
 from skvqdraw.nn.regions import RegionRound, region_order
-from skvqdraw.nn.rounds import Round
 from skvqdraw.refiners import ConvRefiner
 
 N, G, D, R, T, K = 3, 2, 6, 4, 2, 5
@@ -32,22 +31,6 @@ def region_round(loss, n_rows=N, n_stages=T * G):
     inner = FactoredRound(x.view(n_rows * G, -1), basis, mixing)
     objective = loss if loss.centred else _FromStart(loss, draw(D * Q, seed=3))
     return RegionRound(inner, G, n_stages), objective, (x, basis, mixing)
-
-
-class WrittenOut(Round):
-    """The same candidates, compared as whole rows."""
-
-    def __init__(self, inner):
-        self.inner, self.n_rows, self.n_stages = inner, inner.n_rows, inner.n_stages
-
-    def losses(self, target, loss):
-        return loss.grid(self.inner.materialise(), target)
-
-    def choose(self, codes):
-        return WrittenOut(self.inner.choose(codes))
-
-    def take(self, rows):
-        return WrittenOut(self.inner.take(rows))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -74,31 +57,22 @@ def test_stages_move_one_region_each(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("n_hypotheses", [1, 2])
-@pytest.mark.parametrize("n_best", [1, 7])
-def test_the_search_is_that_of_whole_rows(name, n_hypotheses, n_best, monkeypatch):
-    """Regions are searched each for itself: the best rows are made of their best continuations."""
-    monkeypatch.setattr("skvqdraw.nn.rounds._LISTED", K**T)
-    loss, n_samples = LOSSES[name], N if n_hypotheses == 1 else 1
-    a_round, objective, _ = region_round(loss, n_samples * n_hypotheses)
-    target = targets(loss, n_samples, D)
-    rows, codes = a_round.search(target, objective, T * G, n_hypotheses * K**T, n_best)
-    everything = WrittenOut(a_round).search(target, objective, T * G, n_hypotheses * K**4, n_best)
-    assert torch.equal(rows, everything[0])
-    assert torch.equal(codes, everything[1])
+@pytest.mark.parametrize(("n_stages", "n_best"), [(4, 1), (4, 7), (3, 1), (1, 1)])
+def test_the_search_is_that_of_whole_rows(name, n_hypotheses, n_stages, n_best, monkeypatch):
+    """Regions are searched each for itself: the best rows are made of their best continuations.
 
-
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("n_hypotheses", [1, 2])
-@pytest.mark.parametrize("n_stages", [1, 3])
-def test_a_search_may_end_amid_regions(name, n_hypotheses, n_stages, monkeypatch):
-    """The last regions are searched for the stages that they have, and none beyond."""
+    Where stages end amid regions, the last ones are searched for those that they have, not beyond.
+    """
     monkeypatch.setattr("skvqdraw.nn.rounds._LISTED", K**T)
     loss, n_samples = LOSSES[name], N if n_hypotheses == 1 else 1
     a_round, objective, _ = region_round(loss, n_samples * n_hypotheses, n_stages)
     target = targets(loss, n_samples, D)
-    found = a_round.search(target, objective, n_stages, n_hypotheses * K**T, 1)
-    expected = WrittenOut(a_round).search(target, objective, n_stages, n_hypotheses * K**3, 1)
-    assert all(map(torch.equal, found, expected))
+    rows, codes = a_round.search(target, objective, n_stages, n_hypotheses * K**T, n_best)
+    everything = WrittenOut(a_round).search(
+        target, objective, n_stages, n_hypotheses * K**4, n_best
+    )
+    assert torch.equal(rows, everything[0])
+    assert torch.equal(codes, everything[1])
 
 
 def test_hypotheses_are_kept_for_each_row_of_the_round(monkeypatch):
@@ -246,7 +220,7 @@ def test_fits(images, params):
     np.testing.assert_allclose(vq.decode(codes), vq.reconstruct(images), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(vq.encode(images[::-1])[::-1], codes)
     errors = [np.square(vq.decode(codes[:, :s]) - images).mean() for s in (1, vq.n_stages)]
-    assert errors[1] < min(errors[0], 0.04)  # of a variance of 0.09
+    assert errors[1] < min(errors[0], 0.03)  # of a variance of 0.09
     if vq.encoding == "soft":
         assert np.isfinite(vq.transform(images[:5])).all()
 

@@ -25,6 +25,22 @@ class AbsoluteError(Loss):
 LOSSES = {**KNOWING, "squares": SquaredError(), "absolute": AbsoluteError()}
 
 
+class WrittenOut(Round):
+    """The same candidates, compared as whole rows."""
+
+    def __init__(self, inner):
+        self.inner, self.n_rows, self.n_stages = inner, inner.n_rows, inner.n_stages
+
+    def losses(self, target, loss):
+        return loss.grid(self.inner.materialise(), target)
+
+    def choose(self, codes):
+        return WrittenOut(self.inner.choose(codes))
+
+    def take(self, rows):
+        return WrittenOut(self.inner.take(rows))
+
+
 def section_round(loss, n_rows=N):
     """A round of features 1 to 3 of five, as the objective sees it."""
     Q = loss.n_params
@@ -59,19 +75,6 @@ def test_the_search_is_that_of_whole_rows(name, n_hypotheses, monkeypatch):
     a_round, objective, _ = section_round(LOSSES[name], n_samples * n_hypotheses)
     target = targets(LOSSES[name])[:n_samples]
     rows, codes = a_round.search(target, objective, T, 100, 3)
-
-    class WrittenOut(Round):
-        def __init__(self, inner):
-            self.inner, self.n_rows, self.n_stages = inner, inner.n_rows, inner.n_stages
-
-        def losses(self, target, loss):
-            return loss.grid(self.inner.materialise(), target)
-
-        def choose(self, codes):
-            return WrittenOut(self.inner.choose(codes))
-
-        def take(self, rows):
-            return WrittenOut(self.inner.take(rows))
 
     expected_rows, expected = WrittenOut(a_round).search(target, objective, T, 100, 3)
     torch.testing.assert_close(codes, expected)

@@ -119,11 +119,7 @@ def fetch_mnist(download_if_missing=True):
     >>> mnist.data.shape  # doctest: +SKIP
     (60000, 784)
     """
-    arrays = "x_train", "x_test", "y_train", "y_test"
-    images, labels = _images_and_labels(
-        "MNIST", "mnist.npz", arrays, "mnist_784", download_if_missing
-    )
-    return _split(images, labels, _N_MNIST, (28, 28))
+    return _fetched("MNIST", "mnist", "x", "mnist_784", _N_MNIST, (28, 28), download_if_missing)
 
 
 def fetch_cifar10(download_if_missing=True):
@@ -165,42 +161,39 @@ def fetch_cifar10(download_if_missing=True):
     >>> cifar10.data.shape  # doctest: +SKIP
     (50000, 3072)
     """
-    arrays = "X_train", "X_test", "y_train", "y_test"
-    images, labels = _images_and_labels(
-        "CIFAR-10", "cifar10.npz", arrays, "CIFAR_10", download_if_missing, planes=(3, 32, 32)
-    )
-    return _split(images, labels, _N_CIFAR10, (32, 32, 3))
+    shape = (32, 32, 3)
+    return _fetched("CIFAR-10", "cifar10", "X", "CIFAR_10", _N_CIFAR10, shape, download_if_missing)
 
 
-def _images_and_labels(title, name, arrays, openml_name, download_if_missing, planes=None):
-    """Return images and labels, those for training first, from a file or from OpenML.
+def _fetched(title, name, letter, openml_name, n_train, image_shape, download_if_missing):
+    """Return a data set from the file ``<name>.npz``, or as OpenML has it, or say what is missing.
 
-    Those of OpenML have one colour after another, of the shape `planes`; in ours, as in the arrays
-    of the file, the colours of a pixel are side by side.
+    `letter` is what images are called in the file, and the first `n_train` rows are for training.
     """
     folder = os.environ.get("SKVQDRAW_DATA")
-    path = Path(folder) / name if folder else None
-    if path is not None and path.is_file():
-        with np.load(path) as file:
-            parts = [file[array] for array in arrays]
-        return np.concatenate(parts[:2]), np.concatenate(parts[2:])
+    path = Path(folder) / f"{name}.npz" if folder else None
     # fetch_openml cannot be told to stay offline: look whether it has the file.
     cache = Path(get_data_home())
-    files = {p.name.split(".")[0].lower() for p in cache.glob("openml/**/*.gz") if p.is_file()}
-    if not download_if_missing and openml_name.lower() not in files:
+    if path is not None and path.is_file():
+        with np.load(path) as file:
+            images, labels = (
+                np.concatenate([file[f"{array}_train"], file[f"{array}_test"]])
+                for array in (letter, "y")
+            )
+    elif download_if_missing or _is_cached(openml_name, cache):
+        images, labels = fetch_openml(
+            openml_name, version=1, as_frame=False, return_X_y=True, parser="liac-arff"
+        )
+        # OpenML has the colours of an image one after another; here those of a pixel are.
+        height, width, *colours = image_shape
+        if colours:
+            images = np.moveaxis(images.reshape(-1, *colours, height, width), 1, -1)
+    else:
         raise OSError(
             f"{title} was found neither at {path or 'SKVQDRAW_DATA, which is not set'} nor in "
-            f"scikit-learn's cache at {cache}. Put {name} into a folder and set SKVQDRAW_DATA "
-            "to it, or allow the download with download_if_missing=True."
+            f"scikit-learn's cache at {cache}. Put {name}.npz into a folder and set SKVQDRAW_DATA "
+            f"to it, or call fetch_{name}(download_if_missing=True)."
         )
-    how = {"version": 1, "as_frame": False, "return_X_y": True, "parser": "liac-arff"}
-    images, labels = fetch_openml(openml_name, **how)
-    if planes is not None:
-        images = np.moveaxis(images.reshape(-1, *planes), 1, -1)
-    return images, labels
-
-
-def _split(images, labels, n_train, image_shape):
     data = images.reshape(len(images), -1).astype(np.uint8)
     target = labels.astype(np.int64)
     return Bunch(
@@ -210,3 +203,8 @@ def _split(images, labels, n_train, image_shape):
         target_test=target[n_train:],
         image_shape=image_shape,
     )
+
+
+def _is_cached(openml_name, cache):
+    files = (p for p in cache.glob("openml/**/*.gz") if p.is_file())
+    return any(p.name.split(".")[0].lower() == openml_name.lower() for p in files)

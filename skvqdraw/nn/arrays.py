@@ -126,9 +126,8 @@ class Network(Learned):
         }
         found = {key: (entry.dtype.name, entry.shape) for key, entry in entries.items()}
         for key in wanted | found:
-            if found.get(key, ())[:1] == ("float16",) and wanted.get(key, ())[:1] == ("float32",):
-                found[key] = ("float32", *found[key][1:])
-            if wanted.get(key) != found.get(key):
+            halved = key in wanted and found.get(key) == ("float16", wanted[key][1])
+            if wanted.get(key) != found.get(key) and not (halved and wanted[key][0] == "float32"):
                 raise FormatError(
                     f"{key!r} must be {wanted.get(key, 'absent')}, by "
                     f"{self.built_by or 'the estimator'}; it is {found.get(key, 'absent')}"

@@ -172,21 +172,24 @@ class _Kept(NamedTuple):
 
 
 class MLPTrunk(nn.Module):
-    """Basis from a multi-layer perceptron: for rows of numbers without a layout."""
+    """Basis from a multi-layer perceptron: for rows of numbers without a layout.
+
+    It sees each region of a row for itself, and is the same for all of them.
+    """
 
     feature_order = None
 
-    def __init__(self, n_rounds, n_features, *, basis_size, hidden_size, n_blocks):
+    def __init__(self, n_rounds, n_regions=1, *, n_features, basis_size, hidden_size, n_blocks):
         super().__init__()
-        self.basis_size = basis_size
-        self.stem = nn.Linear(n_features, hidden_size)
+        self.basis_size, self.n_seen = basis_size, n_features // n_regions
+        self.stem = nn.Linear(self.n_seen, hidden_size)
         self.stem_mask = StageMask(n_rounds, hidden_size)
         self.blocks = nn.ModuleList(LinearBlock(n_rounds, hidden_size) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(hidden_size)
-        self.head = quiet(nn.Linear(hidden_size, basis_size * n_features))
+        self.head = quiet(nn.Linear(hidden_size, basis_size * self.n_seen))
 
     def forward(self, x_ND, position):
-        h = self.stem_mask(self.stem(x_ND), position)
+        h = self.stem_mask(self.stem(x_ND.reshape(-1, self.n_seen)), position)
         for block in self.blocks:
             h = block(h, position)
         return self.head(gelu(self.norm(h))).view(*x_ND.shape, self.basis_size)
@@ -215,18 +218,15 @@ class _Convolutions(nn.Module):
         return gelu(self.norm(h))
 
     def _with_whole(self, basis_NDR, x_ND, position):
-        if self.whole is None:
-            return basis_NDR
-        regions_LW = x_ND.view(-1, self.whole.stem.in_features)
-        return basis_NDR + self.whole(regions_LW, position).view(basis_NDR.shape)
+        return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
 
 
-def _whole(n_rounds, n_features, n_regions, *, basis_size, hidden_size):
-    """Return what sees a whole region beside convolutions, the same for all regions, or None."""
+def _whole(n_rounds, n_regions, *, n_features, basis_size, hidden_size):
+    """Return what sees a whole region beside convolutions, or None."""
     if not hidden_size:
         return None
-    sizes = {"basis_size": basis_size, "hidden_size": hidden_size}
-    return MLPTrunk(n_rounds, n_features // n_regions, **sizes, n_blocks=0)
+    sizes = {"n_features": n_features, "basis_size": basis_size, "hidden_size": hidden_size}
+    return MLPTrunk(n_rounds, n_regions, **sizes, n_blocks=0)
 
 
 class ConvTrunk(_Convolutions):
@@ -264,9 +264,13 @@ class ConvTrunk(_Convolutions):
         self.image_shape, self.grid, self.patch_size = image_shape, grid, patch_size
         self.basis_size = basis_size
         self.head = quiet(nn.Conv2d(n_channels, patch_size * basis_size, 1))
-        n_features = patch_size * math.prod(grid)
-        sizes = {"basis_size": basis_size, "hidden_size": hidden_size}
-        self.whole = _whole(n_rounds, n_features, n_regions, **sizes)
+        self.whole = _whole(
+            n_rounds,
+            n_regions,
+            n_features=patch_size * math.prod(grid),
+            basis_size=basis_size,
+            hidden_size=hidden_size,
+        )
         order = torch.from_numpy(region_order(grid, splits))
         in_place = bool((order.diff() == 1).all())
         self.register_buffer("order", None if in_place else order, persistent=False)
@@ -325,8 +329,13 @@ class SequenceTrunk(_Convolutions):
         self.shape = n_places, patch_size
         self.basis_size = basis_size
         self.head = quiet(nn.Linear(n_channels, patch_size * basis_size))
-        sizes = {"basis_size": basis_size, "hidden_size": hidden_size}
-        self.whole = _whole(n_rounds, n_places * patch_size, n_regions, **sizes)
+        self.whole = _whole(
+            n_rounds,
+            n_regions,
+            n_features=n_places * patch_size,
+            basis_size=basis_size,
+            hidden_size=hidden_size,
+        )
 
     def forward(self, x_NP, position):
         patches = x_NP.view(-1, *self.shape).transpose(1, 2)

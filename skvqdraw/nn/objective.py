@@ -145,8 +145,6 @@ def stage_weights(n_stages, n_alone=0, n_regions=1):
     n_alone = min(n_alone, n_stages - 1)
     n_inner = math.ceil(n_stages / n_regions) - 1 - n_alone
     weights = [*[1.0] * n_alone, *[INNER_WEIGHT] * n_inner, 1 + (1 - INNER_WEIGHT) * n_inner]
-    if n_regions == 1:
-        return weights
-    ends = [min(stop, n_stages) - 1 for stop in range(n_regions, n_stages + n_regions, n_regions)]
-    weight_at = dict(zip(ends, weights, strict=True))
-    return [weight_at.get(t, 0.0) for t in range(n_stages)]
+    n_together = [min(n_regions, n_stages - t) for t in range(0, n_stages, n_regions)]
+    ended = zip(weights, n_together, strict=True)
+    return [w for weight, n in ended for w in (*[0.0] * (n - 1), weight)]

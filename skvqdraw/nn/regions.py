@@ -105,10 +105,7 @@ class RegionRound(PartRound):
         )
         if n_stages == T * G:
             return chosen_TN, mean_TN, self._with(inner, n_stages)
-        following = self
-        for codes_N in codes_NT.unbind(1):
-            following = following.choose(codes_N)
-        return chosen_TN, mean_TN, following
+        return chosen_TN, mean_TN, choose_all(self, codes_NT)
 
     def choose(self, codes_N):
         columns = (*self._columns, codes_N)
