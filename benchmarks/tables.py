@@ -491,7 +491,7 @@ def colour(result):
             continue
         yield f"{kind}, squared error of test images, by bytes an image:\n"
         yield table(errors_by_bytes(result, kind), bytes_of, "{:.5f}".format)
-        columns = ("train_error", "fit_seconds", "steps", "images_seen", "encoded_per_second")
+        columns = ("train_error", "fit_seconds", "images_seen", "encoded_per_second")
         yield table(result[f"{kind}, fits"], columns, figure)
     if speeds := result.get("CIFAR-10, speed"):
         columns = ("learned_per_second", "encoded_per_second", "error", "n_parameters")

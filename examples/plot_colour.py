@@ -119,4 +119,5 @@ plt.show()
 # %%
 # **Take away**: in 75 bytes a colour image keeps what can be recognised in it, and its first bytes
 # are the same image, coarser. Of the kind that the model learned from, codes have less error than
-# JPEG and AVIF in as many bytes; of others, such as smooth pieces of large photographs, more.
+# JPEG and AVIF, as Pillow writes them by default, in as many bytes; of others, such as smooth
+# pieces of large photographs, more.

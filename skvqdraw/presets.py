@@ -99,6 +99,9 @@ def svhn(paper=False):
 def cifar10(paper=False):
     """Return settings for CIFAR-10: 32x32 colour images in 600 bits.
 
+    After 45 minutes on two cores (5,055 steps), the squared error of test images is 0.0028; the
+    paper's log ends at 0.0030.
+
     Parameters
     ----------
     paper : bool, default=False
@@ -126,6 +129,9 @@ def cifar10(paper=False):
 
 def celeba64(paper=False):
     """Return settings for CelebA: 64x64 colour images of faces in 600 bits.
+
+    After 15 minutes on two cores (397 steps, on 8,000 faces), the squared error of others is
+    0.0053.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ def load_pretrained(name):
     ----------
     name : {"cifar10-600bit", "mnist-60bit"}
         "cifar10-600bit": 75 stages of 256 options for colour images of 32 x 32 pixels in [0, 1],
-        trained on the 50,000 training images of CIFAR-10.
+        trained on the 50,000 training images of CIFAR-10 and their mirror images.
         "mnist-60bit": ten stages of 64 options for handwritten digits of 28 x 28 pixels in
         [0, 1], trained on MNIST's 60,000 training images and copies of them, slightly turned and
         stretched. ``benchmarks/train_pretrained.py`` wrote both.

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import skvqdraw
-from skvqdraw.datasets import fetch_mnist
+from skvqdraw.datasets import fetch_cifar10, fetch_mnist
 
 DATA = Path(__file__).parent / "data"
 # Mean squared error over pixels in [0, 1] of the 10,000 test images, as docs/benchmarks.md says.
 PUBLISHED_ERROR, PUBLISHED_GREEDY_ERROR = 0.005832, 0.007451
+PUBLISHED_COLOUR_ERROR = 0.00275
 MOST_BYTES = {"mnist-60bit": 5_000_000, "cifar10-600bit": 16_000_000}
 
 
@@ -60,3 +61,13 @@ def test_published_error(real_data, round_beam_size, published):
     assert -vq.set_params(round_beam_size=round_beam_size).score(X) == pytest.approx(
         published, rel=1e-3
     )
+
+
+def test_published_error_of_colour(real_data):
+    try:
+        images = fetch_cifar10(download_if_missing=False).data_test
+    except OSError as error:
+        pytest.skip(str(error))
+    vq = skvqdraw.load_pretrained("cifar10-600bit")
+    error = -vq.score(images[:1000] / np.float32(255))
+    assert error == pytest.approx(PUBLISHED_COLOUR_ERROR, rel=0.03)  # of all 10,000
