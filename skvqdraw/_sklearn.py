@@ -27,6 +27,7 @@ __all__ = [
     "Numbers",
     "Options",
     "StrOptions",
+    "VolumeShape",
     "align_sparse_interface",
     "check_sample_weight",
     "dense_output_wanted",
@@ -87,6 +88,14 @@ class ImageShape(Numbers):
     """Constraint of two or three positive integers."""
 
     least, most = 2, 3
+    axes = "height, width"
 
     def __str__(self):
-        return "(height, width) or (height, width, channels), positive integers"
+        return f"({self.axes}) or ({self.axes}, channels), positive integers"
+
+
+class VolumeShape(ImageShape):
+    """Constraint of three or four positive integers."""
+
+    least, most = 3, 4
+    axes = "depth, height, width"

@@ -6,13 +6,14 @@ calls ``build`` when it is fitted. For a network of your own, subclass `Refiner`
 """
 
 from functools import partial
+from math import prod
 from numbers import Integral
 
 from sklearn.base import BaseEstimator
 
-from ._sklearn import ImageShape, Interval, Numbers, StrOptions, validate_params
+from ._sklearn import ImageShape, Interval, Numbers, StrOptions, VolumeShape, validate_params
 from .files.json import known
-from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk, SequenceTrunk
+from .nn.networks import ConvTrunk, FactoredNetwork, MLPTrunk
 from .nn.paper import ARCHITECTURES, PaperNetwork
 from .nn.sections import SectionNetwork
 
@@ -23,6 +24,7 @@ __all__ = [
     "Refiner",
     "SectionRefiner",
     "SequenceRefiner",
+    "VolumeRefiner",
 ]
 
 
@@ -142,6 +144,23 @@ class _FactoredRefiner(Refiner):
 def _of_rounds(number):
     """Return a number for each of the first rounds; the last is that of all others too."""
     return [number] if isinstance(number, Integral) else list(number)
+
+
+def _of_convolutions(refiner, sides, n_channels_in, n_params, dilation_growth=1):
+    """Return a function of the numbers of rounds and of regions that returns a trunk."""
+    return partial(
+        ConvTrunk,
+        sides=sides,
+        n_channels_in=n_channels_in,
+        n_params=n_params,
+        basis_size=refiner.basis_size,
+        n_channels=refiner.n_channels,
+        n_blocks=refiner.n_blocks,
+        downsampling=refiner.downsampling,
+        hidden_size=refiner.hidden_size,
+        dilation_growth=dilation_growth,
+        splits=_of_rounds(refiner.splits),
+    )
 
 
 @known
@@ -319,18 +338,8 @@ class ConvRefiner(_FactoredRefiner):
         self.rounds_per_trunk = rounds_per_trunk
 
     def _trunk_maker(self, n_features, n_params):
-        height, width, channels = check_image_shape(self.image_shape, n_features, self.downsampling)
-        return partial(
-            ConvTrunk,
-            image_shape=(height, width, channels),
-            n_params=n_params,
-            basis_size=self.basis_size,
-            n_channels=self.n_channels,
-            n_blocks=self.n_blocks,
-            downsampling=self.downsampling,
-            hidden_size=self.hidden_size,
-            splits=_of_rounds(self.splits),
-        )
+        *sides, channels = check_image_shape(self.image_shape, n_features, self.downsampling)
+        return _of_convolutions(self, sides, channels, n_params)
 
 
 @known
@@ -431,16 +440,107 @@ class SequenceRefiner(_FactoredRefiner):
                 f"sequence_length={length} must be a multiple of downsampling="
                 f"{self.downsampling}; choose another downsampling or pad the sequences."
             )
-        return partial(
-            SequenceTrunk,
-            sequence_length=length,
-            n_channels_in=self.n_channels_in * n_params,
-            basis_size=self.basis_size,
-            n_channels=self.n_channels,
-            n_blocks=self.n_blocks,
-            downsampling=self.downsampling,
-            hidden_size=self.hidden_size,
-        )
+        return _of_convolutions(self, [length], self.n_channels_in, n_params, dilation_growth=2)
+
+
+@known
+class VolumeRefiner(_FactoredRefiner):
+    """Convolutions in three dimensions that mix options from a few basis volumes: for shapes.
+
+    Rows are volumes of voxels: shapes, scans, simulations. They are cut into cubes of
+    `downsampling` voxels a side; residual blocks of 3x3x3 convolutions work on the grid of cubes,
+    and each of them emits its part of `basis_size` basis volumes. A fully connected layer that sees
+    the whole volume at once adds to them. The options of `stages_per_round` stages are learned
+    mixtures of them.
+
+    Parameters
+    ----------
+    volume_shape : tuple of int
+        ``(depth, height, width)`` or ``(depth, height, width, channels)``, channels last: rows of X
+        are such volumes, flattened with ``X.reshape(len(X), -1)``.
+    n_channels : int, default=64
+        Width of the convolutions. The cost grows with its square. 32 to 128.
+    n_blocks : int, default=1
+        Number of residual blocks. Each widens what a cube can see by one cube each way.
+    downsampling : int, default=4
+        Side of a cube; depth, height and width must be multiples of it. The cost falls with its
+        third power. 4 for 24 or 32 voxels a side, 2 for fewer than 16.
+    hidden_size : int, default=64
+        Width of the fully connected layer beside the convolutions; 0 for none. It learns fast where
+        things are at the same place in all volumes, and has most of the parameters:
+        ``hidden_size * basis_size`` for each voxel of a region and each network.
+    basis_size : int, default=24
+        Number of basis volumes of a round. 8 to 64; the cost grows with its square.
+    stages_per_round : int or tuple of int, default=5
+        Stages that one evaluation of the network serves, for each region that it refines. Fewer
+        adapt to more of the choices, and cost more. A tuple has a number for each evaluation; later
+        ones are as its last.
+    splits : int or tuple of int, default=1
+        Parts that each side of the volume is cut into: the stages of an evaluation refine the
+        ``splits ** 3`` regions one after another, each for itself. 1 for the whole volume. A tuple
+        has a number for each evaluation, as `stages_per_round`: with (1, 2) the first refines the
+        whole, all others its eighths. Each number must divide the next larger one and the sides of
+        the grid of cubes.
+    rounds_per_trunk : int, default=1
+        Consecutive evaluations that share one network, told apart by learned masks. More make the
+        model smaller, and its error larger.
+
+    See Also
+    --------
+    ConvRefiner : For images; it says more of `splits`.
+    skvqdraw.losses.LogLoss : The loss for voxels that are full or empty.
+
+    Examples
+    --------
+    >>> from skvqdraw import VQDRAW
+    >>> from skvqdraw.datasets import make_shapes
+    >>> from skvqdraw.losses import LogLoss
+    >>> from skvqdraw.refiners import VolumeRefiner
+    >>> shapes = make_shapes(200, side=8, random_state=0)
+    >>> refiner = VolumeRefiner(shapes.volume_shape, n_channels=16, downsampling=2)
+    >>> vq = VQDRAW(n_stages=4, n_options=16, loss=LogLoss(), refiner=refiner, max_steps=20)
+    >>> vq.fit(shapes.data).encode(shapes.data).shape
+    (200, 4)
+    """
+
+    _parameter_constraints: dict = {
+        "volume_shape": [VolumeShape()],
+        "n_channels": [Interval(Integral, 1, None, closed="left")],
+        "n_blocks": [Interval(Integral, 0, None, closed="left")],
+        "downsampling": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, 0, None, closed="left")],
+        "splits": [Interval(Integral, 1, None, closed="left"), Numbers()],
+        **_FactoredRefiner._parameter_constraints,
+    }
+    _n_axes = 3
+
+    def __init__(
+        self,
+        volume_shape,
+        *,
+        n_channels=64,
+        n_blocks=1,
+        downsampling=4,
+        hidden_size=64,
+        basis_size=24,
+        stages_per_round=5,
+        splits=1,
+        rounds_per_trunk=1,
+    ):
+        self.volume_shape = volume_shape
+        self.n_channels = n_channels
+        self.n_blocks = n_blocks
+        self.downsampling = downsampling
+        self.hidden_size = hidden_size
+        self.basis_size = basis_size
+        self.stages_per_round = stages_per_round
+        self.splits = splits
+        self.rounds_per_trunk = rounds_per_trunk
+
+    def _trunk_maker(self, n_features, n_params):
+        axes, shape = ("depth", "height", "width"), self.volume_shape
+        *sides, channels = _check_shape("volume", axes, shape, n_features, self.downsampling)
+        return _of_convolutions(self, sides, channels, n_params)
 
 
 @known
@@ -653,15 +753,21 @@ def _check_sequence_length(refiner, n_features):
 
 def check_image_shape(image_shape, n_features, downsampling):
     """Return (height, width, channels), or say what does not fit."""
-    height, width, channels = image_shape if len(image_shape) == 3 else (*image_shape, 1)
-    if height * width * channels != n_features:
+    return _check_shape("image", ("height", "width"), image_shape, n_features, downsampling)
+
+
+def _check_shape(kind, axes, shape, n_features, downsampling):
+    """Return a shape with its channels, or say what does not fit."""
+    *sides, channels = shape if len(shape) > len(axes) else (*shape, 1)
+    n_values = prod(sides) * channels
+    if n_values != n_features:
         raise ValueError(
-            f"image_shape={image_shape} has {height * width * channels} values; X has "
-            f"{n_features} features. Give the shape of the images that the rows of X are."
+            f"{kind}_shape={shape} has {n_values} values; X has {n_features} features. Give the "
+            f"shape of the {kind}s that the rows of X are."
         )
-    if height % downsampling or width % downsampling:
+    if any(side % downsampling for side in sides):
         raise ValueError(
-            f"height and width of image_shape={image_shape} must be multiples of {downsampling}, "
-            "the downsampling; choose another downsampling or pad the images."
+            f"{', '.join(axes[:-1])} and {axes[-1]} of {kind}_shape={shape} must be multiples of "
+            f"{downsampling}, the downsampling; choose another downsampling or pad the {kind}s."
         )
-    return height, width, channels
+    return *sides, channels

@@ -16,6 +16,10 @@ from skvqdraw.datasets import (
     load_digits_images,
     load_docstrings,
     load_photo_patches,
+    load_recordings,
+    load_shapes,
+    make_shapes,
+    make_tones,
     text_windows,
 )
 from skvqdraw.refiners import ConvRefiner
@@ -350,3 +354,127 @@ def test_characters_of_docstrings(tmp_path, monkeypatch):
         for text in docstrings_of(name)
     }
     assert {"".join(text.split()) for text in train + test} <= naive
+
+
+def test_tones_move_as_their_kinds_say():
+    tones = make_tones(120, random_state=0)
+    again = make_tones(120, random_state=0)
+    assert all(map(np.array_equal, tones.data, again.data))
+    assert sorted(set(tones.target)) == list(range(6))
+    for wave, kind in zip(tones.data, tones.target, strict=True):
+        assert wave.dtype == np.float32
+        assert 2400 <= len(wave) < 4800
+        assert np.abs(wave).max() <= 1
+        thirds = np.array_split(wave, 3)
+        # Sines of a higher pitch cross zero more often: the mean pitch of thirds of a tone.
+        first, middle, last = (np.mean(np.diff(np.sign(part)) != 0) for part in thirds)
+        name = tones.target_names[kind]
+        if name == "rising":
+            assert first < last
+        elif name == "falling":
+            assert first > last
+        elif name == "rising and falling":
+            assert middle > max(first, last)
+        elif name == "falling and rising":
+            assert middle < min(first, last)
+
+
+def test_recordings_from_a_folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    waves = [rng.integers(-(2**15), 2**15, n).astype(np.int16) for n in (5, 3, 7, 2)]
+    np.savez(
+        tmp_path / "fsdd_audio_8khz.npz",
+        audio=np.concatenate(waves),
+        offsets=np.cumsum([0, 5, 3, 7, 2]),
+        digit=np.uint8([4, 9, 0, 4]),
+        speaker=np.uint8([1, 0, 1, 1]),
+        is_test=np.array([False, True, True, False]),
+        speakers=np.array(["ann", "bob"]),
+        sample_rate=8000,
+    )
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    found = load_recordings()
+    assert found.name == "spoken digits"
+    for part, rows in (("", [0, 3]), ("_test", [1, 2])):
+        assert all(map(np.array_equal, found[f"data{part}"], [waves[row] for row in rows]))
+    assert found.target.tolist() == [4, 4]
+    assert found.target_test.tolist() == [9, 0]
+    assert found.speaker.tolist() == [1, 1]
+    assert found.speaker_test.tolist() == [0, 1]
+    assert (found.sample_rate, found.speaker_names) == (8000, ["ann", "bob"])
+
+
+def test_recordings_where_there_are_no_digits(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    found = load_recordings()
+    assert found.name == "tones"
+    assert (len(found.data), len(found.data_test)) == (900, 300)
+    assert (len(found.target), len(found.target_test)) == (900, 300)
+    expected = make_tones(1200, random_state=0)
+    np.testing.assert_array_equal(found.data_test[-1], expected.data[-1])
+
+
+@pytest.mark.usefixtures("real_data")
+def test_spoken_digits():
+    found = load_recordings()
+    assert (len(found.data), len(found.data_test)) == (2700, 300)
+    assert np.bincount(found.target_test).tolist() == [30] * 10
+    assert len(found.speaker_names) == 6
+
+
+def test_shapes_have_the_volumes_of_their_kinds():
+    shapes = make_shapes(60, side=24, random_state=0)
+    np.testing.assert_array_equal(shapes.data, make_shapes(60, side=24, random_state=0).data)
+    assert shapes.volume_shape == (24, 24, 24)
+    assert set(np.unique(shapes.data)) == {0, 1}
+    volumes = shapes.data.mean(1) * 8  # of a cube of side 2
+    limits = {
+        "box": (0.5**3, 1.5**3),
+        "sphere": (4 / 3 * np.pi * 0.3**3, 4 / 3 * np.pi * 0.8**3),
+        "torus": (2 * np.pi**2 * 0.4 * 0.15**2, 2 * np.pi**2 * 0.65 * 0.3**2),
+    }
+    for volume, kind in zip(volumes, shapes.target, strict=True):
+        least, most = limits[shapes.target_names[kind]]
+        assert 0.9 * least < volume < 1.1 * most
+
+
+def test_spheres_are_round():
+    shapes = make_shapes(30, side=16, random_state=1)
+    for row in shapes.data[shapes.target == 1].reshape(-1, 16, 16, 16):
+        places = np.argwhere(row)
+        distances = np.linalg.norm(places - places.mean(0), axis=1)
+        radius = (len(places) * 3 / 4 / np.pi) ** (1 / 3)
+        assert abs(distances.max() - radius) < 1
+
+
+def test_shapes_from_a_folder_are_the_inner_voxels(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (5, 30, 30, 30), dtype=np.uint8)
+    y, classes = np.uint8([0, 1, 1, 0, 1]), np.array(["bed", "chair"])
+    parts = {"X_train": X[:3], "X_test": X[3:], "y_train": y[:3], "y_test": y[3:]}
+    np.savez(tmp_path / "modelnet10_voxels_30.npz", **parts, classes=classes)
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    found = load_shapes()
+    assert (found.name, found.volume_shape) == ("ModelNet10", (24, 24, 24))
+    np.testing.assert_array_equal(found.data.reshape(3, 24, 24, 24), X[:3, 3:27, 3:27, 3:27])
+    assert found.data_test.shape == (2, 24**3)
+    assert found.target_test.tolist() == [0, 1]
+    assert found.target_names == ["bed", "chair"]
+
+
+def test_shapes_where_there_is_no_furniture(monkeypatch):
+    monkeypatch.delenv("SKVQDRAW_DATA", raising=False)
+    found = load_shapes()
+    assert (found.name, found.data.shape, found.data_test.shape) == (
+        "made",
+        (2000, 13824),
+        (500, 13824),
+    )
+    assert (len(found.target), len(found.target_test)) == (2000, 500)
+
+
+@pytest.mark.usefixtures("real_data")
+def test_furniture():
+    found = load_shapes()
+    assert (found.data.shape, found.data_test.shape) == ((3991, 13824), (908, 13824))
+    assert len(found.target_names) == 10

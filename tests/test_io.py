@@ -37,6 +37,7 @@ from skvqdraw.refiners import (
     Refiner,
     SectionRefiner,
     SequenceRefiner,
+    VolumeRefiner,
 )
 
 KINDS = {
@@ -47,6 +48,7 @@ KINDS = {
     "shared": {"refiner": MLPRefiner(8, rounds_per_trunk=2), "encoding": "ordinal"},
     "one stage": {"n_stages": 1},
     "sequences": {"refiner": SequenceRefiner(64, n_channels=8, basis_size=4, hidden_size=4)},
+    "volumes": {"refiner": VolumeRefiner((4, 4, 4), n_channels=8, downsampling=2, splits=(1, 2))},
     "sections": {"refiner": SectionRefiner(64, hidden_size=8), "loss": Gaussian()},
 }
 
@@ -153,6 +155,7 @@ def test_types_for_skops_to_trust_are_those_that_it_asks_for(X):
         make_estimator(refiner=spec).fit(pd.DataFrame(X).rename(columns=str)),
         make_estimator(refiner=PaperRefiner((8, 8)), max_steps=0).fit(X),
         make_estimator(refiner=SequenceRefiner(64), max_steps=0, loss=Gaussian()).fit(X),
+        make_estimator(refiner=VolumeRefiner((4, 4, 4)), max_steps=0).fit(X),
         make_estimator(refiner=SectionRefiner(64), max_steps=0, loss=Categorical()).fit(X > 0),
         skvqdraw.VQVAE(4, max_steps=1).fit(X),
         skvqdraw.VQVAE(4, autoencoder=ConvAutoencoder((8, 8)), max_steps=1).fit(X),

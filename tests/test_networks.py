@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,14 @@ from sklearn.base import clone
 from skvqdraw.nn import FactoredRound
 from skvqdraw.nn.blocks import gelu
 from skvqdraw.nn.networks import plan_rounds
-from skvqdraw.refiners import ConvRefiner, MLPRefiner, PaperRefiner, Refiner, SequenceRefiner
+from skvqdraw.refiners import (
+    ConvRefiner,
+    MLPRefiner,
+    PaperRefiner,
+    Refiner,
+    SequenceRefiner,
+    VolumeRefiner,
+)
 
 REFINERS = [
     MLPRefiner(hidden_size=8, basis_size=3),
@@ -17,6 +26,8 @@ REFINERS = [
     SequenceRefiner(8, 4, n_channels=6, downsampling=2, hidden_size=5, rounds_per_trunk=2),
     ConvRefiner((2, 4, 4), n_channels=6, downsampling=2, basis_size=3, n_blocks=1),
     ConvRefiner((4, 8), downsampling=2, hidden_size=5, stages_per_round=(1, 2), splits=(1, 2)),
+    VolumeRefiner((2, 4, 4), n_channels=6, downsampling=2, basis_size=3),
+    VolumeRefiner((2, 2, 4, 2), n_channels=6, downsampling=1, splits=(1, 2), stages_per_round=1),
 ]
 
 
@@ -103,16 +114,51 @@ def test_the_first_round_is_a_table_and_the_basis_of_each_of_its_vectors():
         assert network(torch.zeros(1, 6), 0).n_stages == 3
 
 
-def test_conv_features_are_patches_of_a_channels_last_image():
-    H, W, C, f = 4, 6, 3, 2
-    network = ConvRefiner((H, W, C), n_channels=4, downsampling=f).build(H * W * C, 2, 2)
-    image = np.arange(H * W * C).reshape(H, W, C)
-    patches = [
-        image[row : row + f, column : column + f].ravel()
-        for row in range(0, H, f)
-        for column in range(0, W, f)
-    ]
-    np.testing.assert_array_equal(image.ravel()[network.feature_order], np.concatenate(patches))
+@pytest.mark.parametrize(
+    ("shape", "refiner"),
+    [
+        ((6, 2), SequenceRefiner(6, 2, n_channels=4, downsampling=2)),
+        ((4, 6, 3), ConvRefiner((4, 6, 3), n_channels=4, downsampling=2)),
+        ((4, 2, 6, 3), VolumeRefiner((4, 2, 6, 3), n_channels=4, downsampling=2)),
+    ],
+)
+def test_features_are_patches_of_a_channels_last_grid(shape, refiner):
+    grid = np.arange(np.prod(shape)).reshape(shape)
+    order = refiner.build(grid.size, 2, 2).feature_order
+    corners = itertools.product(*(range(0, side, 2) for side in shape[:-1]))
+    patches = [grid[tuple(slice(at, at + 2) for at in corner)].ravel() for corner in corners]
+    found = grid.ravel() if order is None else grid.ravel()[order]
+    np.testing.assert_array_equal(found, np.concatenate(patches))
+
+
+@pytest.mark.parametrize(
+    ("flat", "deep"),
+    [
+        (SequenceRefiner(8, 2, n_blocks=1), ConvRefiner((1, 8, 2), downsampling=1, hidden_size=0)),
+        (
+            ConvRefiner((4, 8, 2), downsampling=1, hidden_size=5),
+            VolumeRefiner((1, 4, 8, 2), downsampling=1, hidden_size=5),
+        ),
+    ],
+    ids=["sequences", "images"],
+)
+def test_one_trunk_serves_sequences_images_and_volumes(flat, deep):
+    """A grid that is one patch deep has nothing before or behind it to be seen."""
+    torch.manual_seed(0)
+    n_features = np.prod(deep.get_params().get("image_shape") or deep.volume_shape)
+    trunk, deeper = (each.build(n_features, 2, 2).trunks[0] for each in (flat, deep))
+    state = deeper.state_dict()
+    for name, weight in trunk.state_dict().items():
+        wider = torch.zeros(state[name].shape)
+        if wider.ndim == weight.ndim + 1 and "head" not in name:
+            axis = 1 if name == "position_map" else 2
+            wider.select(axis, wider.shape[axis] // 2).copy_(weight)
+        else:
+            wider.copy_(weight.view_as(wider))
+        state[name] = wider
+    deeper.load_state_dict(state)
+    x = torch.randn(3, n_features)
+    torch.testing.assert_close(deeper(x, 0), trunk(x, 0))
 
 
 def test_conv_proposals_move_with_the_image():
@@ -259,6 +305,16 @@ def test_refiners_are_specifications(refiner):
         (MLPRefiner(basis_size=2.5), "'basis_size' parameter of MLPRefiner must be an int"),
         (MLPRefiner(stages_per_round=0), "'stages_per_round' parameter of MLPRefiner"),
         (MLPRefiner(rounds_per_trunk=0), "'rounds_per_trunk' parameter of MLPRefiner"),
+        (VolumeRefiner((2, 4, 8)), r"volume_shape=\(2, 4, 8\) has 64 values; X has 32 features"),
+        (
+            VolumeRefiner((2, 4, 4)),
+            "depth, height and width .* must be multiples of 4.*pad the vol",
+        ),
+        (
+            VolumeRefiner((4, 8)),
+            r"\(depth, height, width\) or \(depth, height, width, channels\), po",
+        ),
+        (VolumeRefiner((2, 4, 4), downsampling=2, splits=2), r"sides \(1, 2, 2\) of the grid"),
         (PaperRefiner((2, 16)), "must be multiples of 4"),
         (PaperRefiner((4, 8), architecture="celeba64"), "must be multiples of 8"),
         (PaperRefiner(), r"image_shape=\(28, 28\) has 784 values; X has 32 features"),
@@ -287,15 +343,19 @@ def test_gelu_and_its_gradient():
     torch.testing.assert_close(ours_slope, theirs_slope)
 
 
-def test_gelu_of_images_in_any_order_in_memory():
-    images = 3 * torch.randn(5, 7, 4, 6)
+@pytest.mark.parametrize(
+    ("shape", "channels_last"),
+    [((5, 7, 4, 6), torch.channels_last), ((5, 7, 2, 4, 6), torch.channels_last_3d)],
+)
+def test_gelu_of_images_in_any_order_in_memory(shape, channels_last):
+    images = 3 * torch.randn(shape)
     expected = torch.nn.functional.gelu(images.double()).float()
-    for h in (images, images.to(memory_format=torch.channels_last), images[:1]):
+    for h in (images, images.to(memory_format=channels_last), images[:1]):
         for slopes in (False, True):
             ours = gelu(h.clone().requires_grad_(slopes))
             assert ours.stride() == h.stride()
             torch.testing.assert_close(ours.detach(), expected[: len(h)])
-            if h.is_contiguous(memory_format=torch.channels_last):
+            if h.is_contiguous(memory_format=channels_last):
                 assert torch.equal(gelu(h[:1].clone().requires_grad_(slopes)), ours[:1])
 
 

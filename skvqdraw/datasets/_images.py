@@ -1,11 +1,12 @@
 """Image data sets: rows are flattened images."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import fetch_openml, get_data_home, load_digits, load_sample_images
 from sklearn.utils import Bunch, check_random_state
+
+from ._folder import data_path
 
 # Images for training: the first ones.
 _N_MNIST, _N_CIFAR10 = 60_000, 50_000
@@ -170,8 +171,7 @@ def _fetched(title, name, letter, openml_name, n_train, image_shape, download_if
 
     `letter` is what images are called in the file, and the first `n_train` rows are for training.
     """
-    folder = os.environ.get("SKVQDRAW_DATA")
-    path = Path(folder) / f"{name}.npz" if folder else None
+    path = data_path(f"{name}.npz")
     # fetch_openml cannot be told to stay offline: look whether it has the file.
     cache = Path(get_data_home())
     if path is not None and path.is_file():

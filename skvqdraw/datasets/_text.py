@@ -1,7 +1,6 @@
 """Text data sets, from what is installed or in a folder: nothing is downloaded."""
 
 import ast
-import os
 import re
 import warnings
 from collections import deque
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
+
+from ._folder import data_path
 
 # Installed with this library: what it needs, what that needs, and Python itself. Each has more than
 # 500 windows of 128 characters.
@@ -281,8 +282,7 @@ def load_characters():
     >>> len(text_windows(characters.data, 128)) > 1000
     True
     """
-    folder = os.environ.get("SKVQDRAW_DATA")
-    path = Path(folder) / "text_chars.npz" if folder else None
+    path = data_path("text_chars.npz")
     if path is not None and path.is_file():
         with np.load(path) as file:
             text = file["tinyshakespeare"].tobytes().decode("latin-1")

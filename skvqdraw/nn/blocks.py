@@ -91,14 +91,14 @@ def _gelu(h):
 
 
 def _as_in_memory(function, *images):
-    """Return what a function makes of numbers, those of images seen in the order of memory.
+    """Return what a function makes of numbers, those of images and volumes in the order of memory.
 
     Channels are the last axis there. Elsewhere, oneDNN does not take them, and what does is several
     times as slow: it also computes with denormal numbers far below zero.
     """
-    if images[0].ndim != 4:
+    if images[0].ndim < 4:
         return function(*images)
-    return function(*(h.permute(0, 2, 3, 1) for h in images)).permute(0, 3, 1, 2)
+    return function(*(h.movedim(1, -1) for h in images)).movedim(-1, 1)
 
 
 def group_norm(n_channels):

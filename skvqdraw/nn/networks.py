@@ -1,15 +1,16 @@
 """Refinement networks: `network(x_ND, stage)` returns the round that starts at `stage`.
 
-Axes: N samples, S stages, K options, D features, R basis vectors, C H W image.
+Axes: N samples, S stages, K options, D features, R basis vectors.
 """
 
 import math
 from collections import Counter
-from itertools import repeat
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from .._rows import TILE_ROWS
@@ -195,49 +196,15 @@ class MLPTrunk(nn.Module):
         return self.head(gelu(self.norm(h))).view(*x_ND.shape, self.basis_size)
 
 
-class _Convolutions(nn.Module):
-    """What trunks of convolutions have in common: all between the stem and the head.
-
-    A subclass adds `head`, and `whole`: a layer that sees a whole region, or None.
-    """
-
-    def __init__(self, n_rounds, layer, patch_size, grid, *, n_channels, dilations):
-        super().__init__()
-        self.stem = layer(patch_size, n_channels, 3, padding=1)
-        self.position_map = nn.Parameter(torch.zeros(n_channels, *grid))
-        self.stem_mask = StageMask(n_rounds, n_channels)
-        self.blocks = nn.ModuleList(
-            ConvBlock(n_rounds, n_channels, layer, dilation) for dilation in dilations
-        )
-        self.norm = group_norm(n_channels)
-
-    def _body(self, patches, position):
-        h = self.stem_mask(self.stem(patches) + self.position_map, position)
-        for block in self.blocks:
-            h = block(h, position)
-        return gelu(self.norm(h))
-
-    def _with_whole(self, basis_NDR, x_ND, position):
-        return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
-
-
-def _whole(n_rounds, n_regions, *, n_features, basis_size, hidden_size):
-    """Return what sees a whole region beside convolutions, or None."""
-    if not hidden_size:
-        return None
-    sizes = {"n_features": n_features, "basis_size": basis_size, "hidden_size": hidden_size}
-    return MLPTrunk(n_rounds, n_regions, **sizes, n_blocks=0)
-
-
-class ConvTrunk(_Convolutions):
-    """Basis from a convolutional network on a grid of patches: for images.
+class ConvTrunk(nn.Module):
+    """Basis from convolutions on a grid of patches: for sequences, images and volumes.
 
     To it a layer that sees a whole region adds a basis of its own, if `hidden_size` is not 0.
 
-    It works on features in the order of patches, and within a patch of row, column and channel: so
-    its input and its output are views, and nothing is shuffled. Where axes are cut into regions,
+    It works on features in the order of patches, and within a patch of rows, columns and channels:
+    so its input and its output are views, and nothing is shuffled. Where axes are cut into regions,
     the patches of a region are neighbours; then what convolutions see is put into the order of the
-    image, and what they say of each patch is put back.
+    grid, and what they say of each patch is put back.
     """
 
     def __init__(
@@ -245,103 +212,73 @@ class ConvTrunk(_Convolutions):
         n_rounds,
         n_regions=1,
         *,
-        image_shape,
-        basis_size,
-        n_channels,
-        n_blocks,
-        downsampling,
-        hidden_size=0,
-        n_params=1,
-        splits=(1,),
-    ):
-        H, W, C = image_shape
-        f = downsampling
-        grid, patch_size = (H // f, W // f), f * f * C * n_params
-        dilations = repeat(1, n_blocks)  # no list: a file may say any number
-        super().__init__(
-            n_rounds, nn.Conv2d, patch_size, grid, n_channels=n_channels, dilations=dilations
-        )
-        self.image_shape, self.grid, self.patch_size = image_shape, grid, patch_size
-        self.basis_size = basis_size
-        self.head = quiet(nn.Conv2d(n_channels, patch_size * basis_size, 1))
-        self.whole = _whole(
-            n_rounds,
-            n_regions,
-            n_features=patch_size * math.prod(grid),
-            basis_size=basis_size,
-            hidden_size=hidden_size,
-        )
-        order = torch.from_numpy(region_order(grid, splits))
-        in_place = bool((order.diff() == 1).all())
-        self.register_buffer("order", None if in_place else order, persistent=False)
-        self.register_buffer("places", None if in_place else order.argsort(), persistent=False)
-        self.to(memory_format=torch.channels_last)
-
-    @property
-    def feature_order(self):
-        """The order of patches, as indices of features."""
-        (H, W, C), (rows, columns) = self.image_shape, self.grid
-        patches = np.arange(H * W * C).reshape(rows, H // rows, columns, W // columns, C)
-        patches = patches.transpose(0, 2, 1, 3, 4).reshape(rows * columns, -1)
-        return (patches if self.order is None else patches[self.order.cpu().numpy()]).ravel()
-
-    def forward(self, x_ND, position):
-        patches = self._placed(x_ND.view(-1, *self.grid, self.patch_size), self.places)
-        h = self._body(patches.permute(0, 3, 1, 2), position)
-        h = self._placed(h.permute(0, 2, 3, 1), self.order).permute(0, 3, 1, 2)
-        h = self.head(h)
-        # Channels are the last axis in memory, and within a channel the basis vectors: no copy.
-        basis_NDR = h.permute(0, 2, 3, 1).reshape(*x_ND.shape, self.basis_size)
-        return self._with_whole(basis_NDR, x_ND, position)
-
-    def _placed(self, of_patches, places):
-        if places is None:
-            return of_patches
-        return of_patches.flatten(1, 2).index_select(1, places).view(of_patches.shape)
-
-
-class SequenceTrunk(_Convolutions):
-    """Basis from dilated convolutions along a row: for series, text and spectra.
-
-    To it a layer that sees the whole row adds a basis of its own, if `hidden_size` is not 0.
-    """
-
-    feature_order = None
-
-    def __init__(
-        self,
-        n_rounds,
-        n_regions=1,
-        *,
-        sequence_length,
+        sides,
         n_channels_in,
         basis_size,
         n_channels,
         n_blocks,
         downsampling,
         hidden_size=0,
+        dilation_growth=1,
+        n_params=1,
+        splits=(1,),
     ):
-        n_places, patch_size = sequence_length // downsampling, downsampling * n_channels_in
-        dilations = (2**i for i in range(n_blocks))
-        super().__init__(
-            n_rounds, nn.Conv1d, patch_size, [n_places], n_channels=n_channels, dilations=dilations
+        super().__init__()
+        self.sides, self.n_channels_in, self.basis_size = sides, n_channels_in, basis_size
+        self.grid = tuple(side // downsampling for side in sides)
+        self.patch_size = downsampling ** len(sides) * n_channels_in * n_params
+        layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(sides) - 1]
+        self.stem = layer(self.patch_size, n_channels, 3, padding=1)
+        self.position_map = nn.Parameter(torch.zeros(n_channels, *self.grid))
+        self.stem_mask = StageMask(n_rounds, n_channels)
+        self.blocks = nn.ModuleList(
+            ConvBlock(n_rounds, n_channels, layer, dilation_growth**i) for i in range(n_blocks)
         )
-        self.shape = n_places, patch_size
-        self.basis_size = basis_size
-        self.head = quiet(nn.Linear(n_channels, patch_size * basis_size))
-        self.whole = _whole(
-            n_rounds,
-            n_regions,
-            n_features=n_places * patch_size,
-            basis_size=basis_size,
-            hidden_size=hidden_size,
-        )
+        self.norm = group_norm(n_channels)
+        # The same numbers, but files have those of images as a convolution.
+        head = partial(nn.Conv2d, kernel_size=1) if len(sides) == 2 else nn.Linear
+        self.head = quiet(head(n_channels, self.patch_size * basis_size))
+        self.whole = None
+        if hidden_size:
+            n_features = self.patch_size * math.prod(self.grid)
+            sizes = {"n_features": n_features, "basis_size": basis_size, "hidden_size": hidden_size}
+            self.whole = MLPTrunk(n_rounds, n_regions, **sizes, n_blocks=0)
+        order = torch.from_numpy(region_order(self.grid, splits))
+        in_place = bool((order.diff() == 1).all())
+        self.register_buffer("order", None if in_place else order, persistent=False)
+        self.register_buffer("places", None if in_place else order.argsort(), persistent=False)
+        if len(sides) > 1:
+            in_memory = torch.channels_last if len(sides) == 2 else torch.channels_last_3d
+            for part in (self.stem, self.blocks):
+                part.to(memory_format=in_memory)
 
-    def forward(self, x_NP, position):
-        patches = x_NP.view(-1, *self.shape).transpose(1, 2)
-        h = self.head(self._body(patches, position).transpose(1, 2))
-        basis_NPR = h.reshape(*x_NP.shape, self.basis_size)
-        return self._with_whole(basis_NPR, x_NP, position)
+    @property
+    def feature_order(self):
+        """The order of patches, as indices of features; None where rows are in that order."""
+        n_axes = len(self.grid)
+        if n_axes == 1:
+            return None
+        within = (side // cells for side, cells in zip(self.sides, self.grid, strict=True))
+        cut = [n for pair in zip(self.grid, within, strict=True) for n in pair]
+        features = np.arange(math.prod(self.sides) * self.n_channels_in).reshape(*cut, -1)
+        axes = (*range(0, 2 * n_axes, 2), *range(1, 2 * n_axes, 2), 2 * n_axes)
+        patches = features.transpose(axes).reshape(math.prod(self.grid), -1)
+        return (patches if self.order is None else patches[self.order.cpu().numpy()]).ravel()
+
+    def forward(self, x_ND, position):
+        patches = self._placed(x_ND.view(len(x_ND), -1, self.patch_size), self.places)
+        h = patches.transpose(1, 2).unflatten(2, self.grid)
+        h = self.stem_mask(self.stem(h) + self.position_map, position)
+        for block in self.blocks:
+            h = block(h, position)
+        h = self._placed(gelu(self.norm(h)).flatten(2).transpose(1, 2), self.order)
+        # Of each patch features, and of each feature basis vectors, lie side by side: no copy.
+        h = F.linear(h, self.head.weight.flatten(1), self.head.bias)
+        basis_NDR = h.reshape(*x_ND.shape, self.basis_size)
+        return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
+
+    def _placed(self, of_patches, places):
+        return of_patches if places is None else of_patches.index_select(1, places)
 
 
 def _equal(one, other):

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from ._codes import codes_dtype
-from ._rows import pieces
-from ._sklearn import Interval, validate_params
+from .._codes import codes_dtype
+from .._rows import pieces
+from .._sklearn import Interval, validate_params
 
 __all__ = ["CharacterTokenizer"]
 
