@@ -465,10 +465,11 @@ class VolumeRefiner(_FactoredRefiner):
     downsampling : int, default=4
         Side of a cube; depth, height and width must be multiples of it. The cost falls with its
         third power. 4 for 24 or 32 voxels a side, 2 for fewer than 16.
-    hidden_size : int, default=64
+    hidden_size : int, default=16
         Width of the fully connected layer beside the convolutions; 0 for none. It learns fast where
         things are at the same place in all volumes, and has most of the parameters:
-        ``hidden_size * basis_size`` for each voxel of a region and each network.
+        ``hidden_size * basis_size`` for each voxel of a region and each network, which with tens of
+        thousands of voxels are soon too many.
     basis_size : int, default=24
         Number of basis volumes of a round. 8 to 64; the cost grows with its square.
     stages_per_round : int or tuple of int, default=5
@@ -521,7 +522,7 @@ class VolumeRefiner(_FactoredRefiner):
         n_channels=64,
         n_blocks=1,
         downsampling=4,
-        hidden_size=64,
+        hidden_size=16,
         basis_size=24,
         stages_per_round=5,
         splits=1,
