@@ -5,7 +5,6 @@ Axes: N samples, S stages, K options, D features, R basis vectors.
 
 import math
 from collections import Counter
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -196,6 +195,16 @@ class MLPTrunk(nn.Module):
         return self.head(gelu(self.norm(h))).view(*x_ND.shape, self.basis_size)
 
 
+class _ImageHead(nn.Conv2d):
+    """A linear layer of channels, the last axis; files have it as a convolution of one patch."""
+
+    def __init__(self, n_channels, n_out):
+        super().__init__(n_channels, n_out, 1)
+
+    def forward(self, h):
+        return F.linear(h, self.weight.flatten(1), self.bias)
+
+
 class ConvTrunk(nn.Module):
     """Basis from convolutions on a grid of patches: for sequences, images and volumes.
 
@@ -235,8 +244,7 @@ class ConvTrunk(nn.Module):
             ConvBlock(n_rounds, n_channels, layer, dilation_growth**i) for i in range(n_blocks)
         )
         self.norm = group_norm(n_channels)
-        # The same numbers, but files have those of images as a convolution.
-        head = partial(nn.Conv2d, kernel_size=1) if len(sides) == 2 else nn.Linear
+        head = _ImageHead if len(sides) == 2 else nn.Linear
         self.head = quiet(head(n_channels, self.patch_size * basis_size))
         self.whole = None
         if hidden_size:
@@ -273,8 +281,7 @@ class ConvTrunk(nn.Module):
             h = block(h, position)
         h = self._placed(gelu(self.norm(h)).flatten(2).transpose(1, 2), self.order)
         # Of each patch features, and of each feature basis vectors, lie side by side: no copy.
-        h = F.linear(h, self.head.weight.flatten(1), self.head.bias)
-        basis_NDR = h.reshape(*x_ND.shape, self.basis_size)
+        basis_NDR = self.head(h).reshape(*x_ND.shape, self.basis_size)
         return basis_NDR if self.whole is None else basis_NDR + self.whole(x_ND, position)
 
     def _placed(self, of_patches, places):
