@@ -146,21 +146,38 @@ def _of_rounds(number):
     return [number] if isinstance(number, Integral) else list(number)
 
 
-def _of_convolutions(refiner, sides, n_channels_in, n_params, dilation_growth=1):
-    """Return a function of the numbers of rounds and of regions that returns a trunk."""
-    return partial(
-        ConvTrunk,
-        sides=sides,
-        n_channels_in=n_channels_in,
-        n_params=n_params,
-        basis_size=refiner.basis_size,
-        n_channels=refiner.n_channels,
-        n_blocks=refiner.n_blocks,
-        downsampling=refiner.downsampling,
-        hidden_size=refiner.hidden_size,
-        dilation_growth=dilation_growth,
-        splits=_of_rounds(refiner.splits),
-    )
+class _ConvolutionalRefiner(_FactoredRefiner):
+    """A refiner of convolutions on a grid of patches: subclasses say what the grid is."""
+
+    _parameter_constraints: dict = {
+        "n_channels": [Interval(Integral, 1, None, closed="left")],
+        "n_blocks": [Interval(Integral, 0, None, closed="left")],
+        "downsampling": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, 0, None, closed="left")],
+        **_FactoredRefiner._parameter_constraints,
+    }
+
+    _dilation_growth = 1
+
+    def _shape(self, n_features):
+        """Return the sides of the grid and the channels of a place, or say what does not fit."""
+        raise NotImplementedError
+
+    def _trunk_maker(self, n_features, n_params):
+        *sides, channels = self._shape(n_features)
+        return partial(
+            ConvTrunk,
+            sides=sides,
+            n_channels_in=channels,
+            n_params=n_params,
+            basis_size=self.basis_size,
+            n_channels=self.n_channels,
+            n_blocks=self.n_blocks,
+            downsampling=self.downsampling,
+            hidden_size=self.hidden_size,
+            dilation_growth=self._dilation_growth,
+            splits=_of_rounds(self.splits),
+        )
 
 
 @known
@@ -234,7 +251,7 @@ class MLPRefiner(_FactoredRefiner):
 
 
 @known
-class ConvRefiner(_FactoredRefiner):
+class ConvRefiner(_ConvolutionalRefiner):
     """Convolutional network that mixes options from a few basis images: for images.
 
     The image is cut into patches of `downsampling` x `downsampling` pixels; residual blocks of
@@ -304,12 +321,8 @@ class ConvRefiner(_FactoredRefiner):
 
     _parameter_constraints: dict = {
         "image_shape": [ImageShape()],
-        "n_channels": [Interval(Integral, 1, None, closed="left")],
-        "n_blocks": [Interval(Integral, 0, None, closed="left")],
-        "downsampling": [Interval(Integral, 1, None, closed="left")],
-        "hidden_size": [Interval(Integral, 0, None, closed="left")],
+        **_ConvolutionalRefiner._parameter_constraints,
         "splits": [Interval(Integral, 1, None, closed="left"), Numbers()],
-        **_FactoredRefiner._parameter_constraints,
     }
     _later_params = {"hidden_size": 0, "splits": 1}
     _n_axes = 2
@@ -337,13 +350,12 @@ class ConvRefiner(_FactoredRefiner):
         self.splits = splits
         self.rounds_per_trunk = rounds_per_trunk
 
-    def _trunk_maker(self, n_features, n_params):
-        *sides, channels = check_image_shape(self.image_shape, n_features, self.downsampling)
-        return _of_convolutions(self, sides, channels, n_params)
+    def _shape(self, n_features):
+        return check_image_shape(self.image_shape, n_features, self.downsampling)
 
 
 @known
-class SequenceRefiner(_FactoredRefiner):
+class SequenceRefiner(_ConvolutionalRefiner):
     """Convolutions along a row that mix options from a few basis rows: for series and text.
 
     Rows are sequences: series of one or more channels, tokens, spectra. Residual blocks of
@@ -402,12 +414,10 @@ class SequenceRefiner(_FactoredRefiner):
     _parameter_constraints: dict = {
         "sequence_length": [Interval(Integral, 1, None, closed="left")],
         "n_channels_in": [Interval(Integral, 1, None, closed="left")],
-        "n_channels": [Interval(Integral, 1, None, closed="left")],
+        **_ConvolutionalRefiner._parameter_constraints,
         "n_blocks": [Interval(Integral, 0, 30, closed="both")],
-        "downsampling": [Interval(Integral, 1, None, closed="left")],
-        "hidden_size": [Interval(Integral, 0, None, closed="left")],
-        **_FactoredRefiner._parameter_constraints,
     }
+    _dilation_growth = 2
 
     def __init__(
         self,
@@ -432,7 +442,7 @@ class SequenceRefiner(_FactoredRefiner):
         self.stages_per_round = stages_per_round
         self.rounds_per_trunk = rounds_per_trunk
 
-    def _trunk_maker(self, n_features, n_params):
+    def _shape(self, n_features):
         _check_sequence_length(self, n_features)
         length = self.sequence_length
         if length % self.downsampling:
@@ -440,11 +450,11 @@ class SequenceRefiner(_FactoredRefiner):
                 f"sequence_length={length} must be a multiple of downsampling="
                 f"{self.downsampling}; choose another downsampling or pad the sequences."
             )
-        return _of_convolutions(self, [length], self.n_channels_in, n_params, dilation_growth=2)
+        return length, self.n_channels_in
 
 
 @known
-class VolumeRefiner(_FactoredRefiner):
+class VolumeRefiner(_ConvolutionalRefiner):
     """Convolutions in three dimensions that mix options from a few basis volumes: for shapes.
 
     Rows are volumes of voxels: shapes, scans, simulations. They are cut into cubes of
@@ -506,12 +516,8 @@ class VolumeRefiner(_FactoredRefiner):
 
     _parameter_constraints: dict = {
         "volume_shape": [VolumeShape()],
-        "n_channels": [Interval(Integral, 1, None, closed="left")],
-        "n_blocks": [Interval(Integral, 0, None, closed="left")],
-        "downsampling": [Interval(Integral, 1, None, closed="left")],
-        "hidden_size": [Interval(Integral, 0, None, closed="left")],
+        **_ConvolutionalRefiner._parameter_constraints,
         "splits": [Interval(Integral, 1, None, closed="left"), Numbers()],
-        **_FactoredRefiner._parameter_constraints,
     }
     _n_axes = 3
 
@@ -538,10 +544,9 @@ class VolumeRefiner(_FactoredRefiner):
         self.splits = splits
         self.rounds_per_trunk = rounds_per_trunk
 
-    def _trunk_maker(self, n_features, n_params):
+    def _shape(self, n_features):
         axes, shape = ("depth", "height", "width"), self.volume_shape
-        *sides, channels = _check_shape("volume", axes, shape, n_features, self.downsampling)
-        return _of_convolutions(self, sides, channels, n_params)
+        return _check_shape("volume", axes, shape, n_features, self.downsampling)
 
 
 @known

@@ -34,8 +34,7 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Number of frames of a row. Longer recordings are cut, shorter ones are followed by silence.
         64 are 0.61 seconds with the other defaults.
     n_mels : int, default=40
-        Number of bands, from 0 to half the sample rate. 20 to 80; what is said can be understood
-        from 20 on.
+        Number of bands, from 0 to half the sample rate. 20 to 80 are usual for speech.
     sample_rate : float, default=8000
         Samples a second of the recordings, in Hz.
     frame_length : int, default=256
@@ -48,8 +47,8 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         What is less loud counts as silence, in decibels: 0 is a tone as loud as it can be. What
         codes spend on sounds that nobody hears is lost to others: -50 to -100.
     n_iter : int, default=32
-        Steps of the search for phases in `inverse_transform`. 0 leaves them to chance; more than
-        about 100 make nothing better.
+        Steps of the search for phases in `inverse_transform`. 0 leaves them to chance; more take
+        longer, and gain less each.
 
     See Also
     --------
