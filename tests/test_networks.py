@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 
 from skvqdraw.nn import FactoredRound
-from skvqdraw.nn.blocks import gelu
+from skvqdraw.nn.blocks import VolumeConv, gelu
 from skvqdraw.nn.networks import plan_rounds
 from skvqdraw.refiners import (
     ConvRefiner,
@@ -371,3 +371,17 @@ def test_no_gradient_of_gelu_is_denormal():
     assert ((theirs != 0) & (theirs.abs() < least)).any()
     assert not ((ours != 0) & (ours.abs() < least)).any()
     assert ours.abs().max() < 1e-16
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_volumes_learn_in_bfloat16(depth):
+    """Two deep, oneDNN's own gradient in bfloat16 is not a number on processors that have it."""
+    torch.manual_seed(0)
+    layer, h = VolumeConv(8, 8, 3, padding=1), torch.randn(8, 8, depth, 2, 4)
+    grads = {}
+    for bf16 in (False, True):
+        with torch.autocast("cpu", enabled=bf16):
+            out = layer(h)
+        (out.float() * h).sum().backward()
+        grads[bf16], layer.weight.grad = layer.weight.grad, None
+    assert (grads[True] - grads[False]).norm() < 0.02 * grads[False].norm()

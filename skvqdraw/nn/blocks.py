@@ -29,6 +29,20 @@ class StageMask(nn.Module):
         return h * self.weight[stage].view(-1, *[1] * (h.ndim - 2))
 
 
+class VolumeConv(nn.Conv3d):
+    """Convolution of volumes that learns in bfloat16, too.
+
+    On a CPU and where volumes are two deep, oneDNN's gradient of weights in bfloat16 is what was
+    in memory, NaN as a rule: there it computes in its own precision.
+    """
+
+    def forward(self, h):
+        if h.shape[2] != 2 or h.device.type != "cpu":
+            return super().forward(h)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(h.to(self.weight.dtype))
+
+
 class ConvBlock(nn.Module):
     """Residual block h + conv1(gelu(conv3(norm(h)) * mask)) * mask, of convolutions of one kind."""
 

@@ -13,7 +13,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from .._rows import TILE_ROWS
-from .blocks import ConvBlock, LinearBlock, StageMask, gelu, group_norm, normal, quiet
+from .blocks import (
+    ConvBlock,
+    LinearBlock,
+    StageMask,
+    VolumeConv,
+    gelu,
+    group_norm,
+    normal,
+    quiet,
+)
 from .refinement import RefinementNetwork
 from .regions import RegionRound, region_order
 from .rounds import FactoredRound, TableRound
@@ -236,7 +245,7 @@ class ConvTrunk(nn.Module):
         self.sides, self.n_channels_in, self.basis_size = sides, n_channels_in, basis_size
         self.grid = tuple(side // downsampling for side in sides)
         self.patch_size = downsampling ** len(sides) * n_channels_in * n_params
-        layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(sides) - 1]
+        layer = (nn.Conv1d, nn.Conv2d, VolumeConv)[len(sides) - 1]
         self.stem = layer(self.patch_size, n_channels, 3, padding=1)
         self.position_map = nn.Parameter(torch.zeros(n_channels, *self.grid))
         self.stem_mask = StageMask(n_rounds, n_channels)
