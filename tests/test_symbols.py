@@ -45,8 +45,9 @@ def test_end_to_end(vq, tokens, tmp_path):
     np.testing.assert_array_equal(vq.inverse_transform(vq.transform(tokens)), decoded)
     order = np.random.default_rng(0).permutation(len(tokens))[:70]
     np.testing.assert_array_equal(vq.encode(tokens[order]), codes[order])
+    # Of whole rounds: within one, a search gives up a little of a prefix for the round's end.
     losses = [
-        -vq.loss_.rows(vq._parameters(codes[:, :s]), tokens.astype(float)).mean() for s in range(5)
+        -vq.loss_.rows(vq._parameters(codes[:, :s]), tokens.astype(float)).mean() for s in (0, 1, 4)
     ]
     assert losses == sorted(losses)
     assert vq.score(tokens) == pytest.approx(losses[-1], rel=1e-5)
