@@ -478,3 +478,16 @@ def test_furniture():
     found = load_shapes()
     assert (found.data.shape, found.data_test.shape) == ((3991, 13824), (908, 13824))
     assert len(found.target_names) == 10
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: make_shapes(0), "n_samples must be an integer of at least 1; got 0"),
+        (lambda: make_shapes(2, side=1.5), "side must be an integer of at least 1; got 1.5"),
+        (lambda: make_tones(-1), "n_samples must be an integer of at least 1; got -1"),
+    ],
+)
+def test_numbers_of_what_is_made_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

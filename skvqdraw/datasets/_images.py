@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.datasets import fetch_openml, get_data_home, load_digits, load_sample_images
 from sklearn.utils import Bunch, check_random_state
 
-from ._folder import data_path
+from ._common import data_path
 
 # Images for training: the first ones.
 _N_MNIST, _N_CIFAR10 = 60_000, 50_000

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from sklearn.utils import Bunch, check_random_state
 
-from ._folder import data_path
+from ._common import check_count, data_path
 
 _KINDS = ["box", "sphere", "torus"]
 # Made for training and for tests, where there are no others.
@@ -36,6 +36,11 @@ def make_shapes(n_samples=1000, *, side=32, random_state=None):
         number of the kind of each; `target_names`, the list of kinds; `volume_shape`,
         (side, side, side).
 
+    Raises
+    ------
+    ValueError
+        If n_samples or side is not a positive integer.
+
     See Also
     --------
     load_shapes : Furniture where it is found, else these.
@@ -47,6 +52,8 @@ def make_shapes(n_samples=1000, *, side=32, random_state=None):
     >>> shapes.data.shape, shapes.target_names
     ((100, 4096), ['box', 'sphere', 'torus'])
     """
+    check_count("n_samples", n_samples, "1000 is the default.")
+    check_count("side", side, "32 is the default.")
     rng = check_random_state(random_state)
     middles = (np.arange(side) + 0.5) / side * 2 - 1
     voxels = np.stack(np.meshgrid(middles, middles, middles, indexing="ij"), -1).reshape(-1, 3)

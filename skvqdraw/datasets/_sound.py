@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from ._folder import data_path
+from ._common import check_count, data_path
 
 _SAMPLE_RATE = 8000
 # Made for training and for tests, where there are no digits.
@@ -39,6 +39,11 @@ def make_tones(n_samples=600, *, random_state=None):
         seconds long; `target`, the number of the kind of each; `target_names`, the list of kinds;
         `sample_rate`, 8000 Hz.
 
+    Raises
+    ------
+    ValueError
+        If n_samples is not a positive integer.
+
     See Also
     --------
     load_recordings : Spoken digits where they are found, else these.
@@ -50,6 +55,7 @@ def make_tones(n_samples=600, *, random_state=None):
     >>> len(tones.data), tones.data[0].ndim, tones.target_names[:3]
     (100, 1, ['steady', 'rising', 'falling'])
     """
+    check_count("n_samples", n_samples, "600 is the default.")
     rng = check_random_state(random_state)
     kinds = list(_MOVES)
     target = rng.randint(len(kinds), size=n_samples)

@@ -6,13 +6,12 @@ import warnings
 from collections import deque
 from importlib.util import find_spec
 from itertools import islice
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from ._folder import data_path
+from ._common import check_count, data_path
 
 # Installed with this library: what it needs, what that needs, and Python itself. Each has more than
 # 500 windows of 128 characters.
@@ -32,11 +31,6 @@ _PACKAGES = (
 _CHARACTERS = 100_000
 # Windows read for each one wanted, so that they come from more files.
 _READ_FOR_ONE = 2
-
-
-def _check_count(name, value, todo):
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}. {todo}")
 
 
 def text_windows(text, sequence_length=128, *, step=None):
@@ -81,9 +75,9 @@ def text_windows(text, sequence_length=128, *, step=None):
             f"text must be one str; got {type(text).__name__}. Join parts with ''.join, decode "
             "bytes."
         )
-    _check_count("sequence_length", sequence_length, "128 is the default.")
+    check_count("sequence_length", sequence_length, "128 is the default.")
     step = sequence_length if step is None else step
-    _check_count("step", step, "None takes windows side by side.")
+    check_count("step", step, "None takes windows side by side.")
     if len(text) < sequence_length:
         raise ValueError(
             f"text must have at least sequence_length={sequence_length} characters; got "
@@ -205,8 +199,8 @@ def load_docstrings(packages=None, *, sequence_length=128, max_windows=500, rand
     128
     """
     packages = _check_packages(_PACKAGES if packages is None else packages)
-    _check_count("sequence_length", sequence_length, "128 is the default.")
-    _check_count("max_windows", max_windows, "500 is the default.")
+    check_count("sequence_length", sequence_length, "128 is the default.")
+    check_count("max_windows", max_windows, "500 is the default.")
     rng = check_random_state(random_state)
     # What comes of a package does not depend on which others are asked for.
     seed = rng.randint(2**31 - 1)
