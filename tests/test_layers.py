@@ -41,11 +41,11 @@ LAYERS = [
     ({"constriction"}, "codec"),
     (
         {"matplotlib"},
-        "metrics preprocessing/_text preprocessing/_sound preprocessing/__init__ presets pretrained",
+        "metrics preprocessing/_text preprocessing/_sound preprocessing/_patches preprocessing/__init__ presets pretrained",
     ),
     (
         set(),
-        "datasets/_folder datasets/_images datasets/_text datasets/_sound datasets/_shapes datasets/__init__",
+        "datasets/_common datasets/_images datasets/_text datasets/_sound datasets/_shapes datasets/__init__",
     ),
     (set(), "plot/_display plot/_code_usage plot/_loss_curve plot/_proposals"),
     (set(), "plot/_rate_distortion plot/_samples plot/_stages plot/__init__"),
