@@ -151,6 +151,17 @@ def test_what_does_not_fit_is_refused(params, message):
         transformer.transform(X)
 
 
+def test_parameters_changed_after_fit_matter_at_the_next():
+    X = np.random.default_rng(0).normal(size=(9, 16))
+    transformer = PatchPCA((4, 4), (2, 2), 3).fit(X)
+    Z = transformer.transform(X)
+    back = transformer.inverse_transform(Z)
+    transformer.set_params(shape=(2, 8), patch_shape=(2, 4), n_components=2)
+    np.testing.assert_array_equal(transformer.transform(X), Z)
+    np.testing.assert_array_equal(transformer.inverse_transform(Z), back)
+    assert transformer.fit_transform(X).shape == (9, 4)
+
+
 def test_a_fit_that_fails_changes_nothing():
     X = np.random.default_rng(0).normal(size=(9, 16))
     transformer = PatchPCA((4, 4), (2, 2), 3).fit(X)

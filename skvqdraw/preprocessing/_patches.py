@@ -1,5 +1,6 @@
 """From images or volumes to principal components of their patches and back."""
 
+from dataclasses import dataclass
 from math import prod
 from numbers import Integral
 
@@ -90,8 +91,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     @property
     def grid_shape(self):
         """Cells along each axis, and components: what refiners take as the shape of a row."""
-        cut = zip(self.shape, self.patch_shape, strict=False)
-        return (*(side // patch for side, patch in cut), self.n_components)
+        return (*self._layout().cells, self.n_components)
 
     @property
     def explained_variance_ratio_(self):
@@ -120,9 +120,13 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If a parameter is out of its range or does not fit X, or X is not 2-D or not finite.
         """
         self._check_shapes()
-        checked = check_array(X, dtype=_FLOATS, input_name="X")
-        self._check_width(checked, prod(self.shape))
-        patches = self._patches(checked)
+        checked, layout = check_array(X, dtype=_FLOATS, input_name="X"), self._layout()
+        if checked.shape[1] != prod(self.shape):
+            raise ValueError(
+                f"X must have {prod(self.shape)} columns, with shape={self.shape}; got "
+                f"{checked.shape[1]}. Pass rows of this shape, flattened."
+            )
+        patches = layout.patches(checked)
         most = min(patches.shape)
         if self.n_components > most:
             raise ValueError(
@@ -134,7 +138,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         with np.errstate(invalid="ignore"):  # shares of no variance at all
             pca.fit(patches)
         validate_data(self, X, skip_check_array=True)  # takes names, now that nothing can fail
-        self.pca_ = pca
+        self.pca_, self._fitted_layout = pca, layout
         return self
 
     def transform(self, X):
@@ -162,7 +166,8 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         X = validate_data(self, X, dtype=_FLOATS, reset=False)
         Z = np.empty((len(X), self._n_features_out), X.dtype)
         for piece in pieces(*X.shape, whole_tiles=False):
-            Z[piece] = self.pca_.transform(self._patches(X[piece])).reshape(Z[piece].shape)
+            patches = self._fitted_layout.patches(X[piece])
+            Z[piece] = self.pca_.transform(patches).reshape(Z[piece].shape)
         return Z
 
     def inverse_transform(self, X):
@@ -188,36 +193,23 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """
         check_is_fitted(self)
         X = check_array(X, dtype=_FLOATS, input_name="X")
-        self._check_width(X, self._n_features_out)
+        if X.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X must have {self._n_features_out} columns, the components of all patches; got "
+                f"{X.shape[1]}. Pass what transform returns."
+            )
         rows = np.empty((len(X), self.n_features_in_), X.dtype)
-        cut, back = self._cut(), np.argsort(self._patches_first())
         for piece in pieces(*rows.shape, whole_tiles=False):
-            patches = self.pca_.inverse_transform(X[piece].reshape(-1, self.n_components))
-            in_patches = [cut[axis] for axis in self._patches_first()]
-            whole = patches.reshape(-1, *in_patches).transpose(0, *(1 + back))
-            rows[piece] = whole.reshape(rows[piece].shape)
+            components = X[piece].reshape(-1, self.pca_.n_components_)
+            rows[piece] = self._fitted_layout.rows(self.pca_.inverse_transform(components))
         return rows
 
     @property
     def _n_features_out(self):
-        return prod(self.grid_shape)
+        return prod(self._fitted_layout.cells) * self.pca_.n_components_
 
-    def _cut(self):
-        """Return each axis as cells and what is within a cell, axes that stay whole as they are."""
-        n_cut = len(self.patch_shape)
-        pairs = zip(self.grid_shape[:-1], self.patch_shape, strict=True)
-        return [*(n for pair in pairs for n in pair), *self.shape[n_cut:]]
-
-    def _patches_first(self):
-        """Return the order of the axes of `_cut` in which all cells come before all else."""
-        n_cut, n_all = len(self.patch_shape), len(self.patch_shape) + len(self.shape)
-        return [*range(0, 2 * n_cut, 2), *range(1, 2 * n_cut, 2), *range(2 * n_cut, n_all)]
-
-    def _patches(self, X):
-        """Return a matrix of one patch in each row."""
-        axes = [1 + axis for axis in self._patches_first()]
-        in_cells = X.reshape(len(X), *self._cut()).transpose(0, *axes)
-        return in_cells.reshape(len(X) * prod(self.grid_shape[:-1]), -1)
+    def _layout(self):
+        return _Layout(tuple(self.shape), tuple(self.patch_shape))
 
     def _check_shapes(self):
         validate_params(self)
@@ -233,10 +225,35 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 "patches, or pad the rows."
             )
 
-    def _check_width(self, X, width):
-        if X.shape[1] != width:
-            raise ValueError(
-                f"X must have {width} columns, with shape={self.shape}, patch_shape="
-                f"{self.patch_shape} and n_components={self.n_components}; got {X.shape[1]}. Pass "
-                "rows of this layout."
-            )
+
+@dataclass(frozen=True)
+class _Layout:
+    """Rows of a shape, cut into patches along the first axes."""
+
+    shape: tuple
+    patch_shape: tuple
+
+    @property
+    def cells(self):
+        """Patches along each axis that is cut."""
+        return tuple(s // p for s, p in zip(self.shape, self.patch_shape, strict=False))
+
+    def patches(self, rows):
+        """Return a matrix of one patch in each row."""
+        axes, order = self._axes()
+        in_cells = rows.reshape(-1, *axes).transpose(0, *order)
+        return in_cells.reshape(len(rows) * prod(self.cells), -1)
+
+    def rows(self, patches):
+        """Return the rows that are made of patches."""
+        axes, order = self._axes()
+        in_cells = patches.reshape(-1, *(axes[i - 1] for i in order))
+        return in_cells.transpose(np.argsort([0, *order])).reshape(-1, prod(self.shape))
+
+    def _axes(self):
+        """Return axes, each that is cut as cells and what is in one; the order with cells first."""
+        n_cut = len(self.patch_shape)
+        pairs = zip(self.cells, self.patch_shape, strict=True)
+        axes = [*(n for pair in pairs for n in pair), *self.shape[n_cut:]]
+        cells, within = range(1, 2 * n_cut, 2), range(2, 2 * n_cut + 1, 2)
+        return axes, [*cells, *within, *range(2 * n_cut + 1, len(axes) + 1)]
