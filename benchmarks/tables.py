@@ -14,7 +14,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
-GUIDES = [ROOT / "docs" / "guide" / f"{name}.md" for name in ("vqvae", "colour")]
+GUIDES = [ROOT / "docs" / "guide" / f"{name}.md" for name in ("vqvae", "colour", "sound", "shapes")]
 COMPRESSION = ROOT / "docs" / "compression.md"
 ENCODINGS = ("encode", "encode_greedy", "encode_beam_4", "encode_beam_16")
 RATES = ("train", "train_same_batch", *ENCODINGS, "decode")
@@ -508,6 +508,54 @@ def colour(result):
         yield table(probes, ("accuracy", "reconstructions"), "{:.1%}".format)
 
 
+def audio(result):
+    yield machine(result)
+    if about := result.get("recordings"):
+        counts = f"{about['train']:,} recordings to learn from, {about['test']:,} to judge"
+        yield f"{about['name']}, {counts}, {about['seconds']} s long on average:\n"
+    for kind, title in (("official", "The set's own split"), ("speakers", "Speakers held out")):
+        if kind in result:
+            yield f"{title}:\n"
+            yield heard(result, kind, ("recognised", "errors", "db", "db_of_rows", "fit_seconds"))
+
+
+def heard(result, kind, columns):
+    """Return the table of what is recognised."""
+    rows = {
+        name: {**row, "recognised": f"{row['recognised']:.1%}"}
+        for name, row in result[kind].items()
+    }
+    return table(rows, columns, lambda value: value if isinstance(value, str) else figure(value))
+
+
+def shapes(result):
+    yield machine(result)
+    for kind in ("furniture", "made", "short"):
+        if about := result.get(f"{kind}_data"):
+            counts = f"{about['train']:,} to learn from, {about['test']:,} to judge"
+            yield f"{about['name']}, {about['shape'][0]} voxels a side, {counts}:\n"
+        elif kind in result:
+            yield "Furniture, fits of 100 seconds:\n"
+        if kind in result:
+            yield overlaps(result, kind, ("test", "train"))
+        if others := result.get(kind, {}).get("others"):
+            yield (
+                f"The nearest training shape: {others['nearest']:.3f}. Lossless, "
+                f"{others['lossless_bits']:,} bits a shape.\n"
+            )
+
+
+def overlaps(result, kind, parts):
+    """Return the table of intersections over unions."""
+    rows, columns = {}, {}
+    for name, row in result[kind].items():
+        for part in parts if name != "others" else ():
+            for bits, share in zip(result["bits"], row[part], strict=True):
+                column = f"{bits} bits" + (", training" if part == "train" else "")
+                rows.setdefault(name, {})[column] = columns[column] = share
+    return table(rows, columns, "{:.3f}".format)
+
+
 def errors_by_bytes(result, kind):
     """Return errors by bytes, those of image codecs between the qualities that were measured."""
     rows = {
@@ -549,6 +597,24 @@ def filled(path, sections):
     return old, new
 
 
+def short_audio():
+    """Return the table of recognised digits."""
+    bodies = {}
+    for result in results("audio"):
+        if "official" in result:
+            bodies["audio_short"] = f"\n{heard(result, 'official', ('recognised', 'db'))}\n"
+    return bodies
+
+
+def short_shapes():
+    """Return the table of furniture."""
+    bodies = {}
+    for result in results("shapes"):
+        if "furniture" in result:
+            bodies["shapes_short"] = f"\n{overlaps(result, 'furniture', ('test',))}\n"
+    return bodies
+
+
 def main():
     check, outdated, sections = "--check" in sys.argv, [], {}
     makers = (
@@ -565,6 +631,8 @@ def main():
         samples,
         vqvae,
         colour,
+        audio,
+        shapes,
         codec,
         memory_map,
         serving,
@@ -572,7 +640,7 @@ def main():
     for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
-    short = short_codec() | short_vqvae() | short_colour()
+    short = short_codec() | short_vqvae() | short_colour() | short_audio() | short_shapes()
     for path, bodies in (
         (DOCS, sections),
         (README, short | {"headline": headline(), "baselines": short_baselines()}),
