@@ -205,7 +205,9 @@ def images():
         {"encoding": "soft", "early_stopping": True},
         {"loss": "log_loss"},
         {"loss": AbsoluteError()},
-        {"n_stages": 10, "beam_size": 2},
+        {"beam_size": 3},
+        {"n_stages": 6},
+        {"n_stages": 11, "beam_size": 2},
         {"refiner__stages_per_round": (1, 2), "refiner__rounds_per_trunk": 2, "n_stages": 14},
         {"refiner__splits": 2, "n_stages": 9},
     ],
@@ -214,7 +216,7 @@ def images():
 def test_fits(images, params):
     refiner = ConvRefiner((8, 8), n_channels=16, downsampling=2, hidden_size=8, splits=(1, 2))
     refiner.set_params(stages_per_round=(2, 1))
-    vq = make_estimator(n_stages=7, n_options=8, refiner=refiner, max_steps=25, batch_size=32)
+    vq = make_estimator(n_stages=7, n_options=8, refiner=refiner, max_steps=60, batch_size=32)
     vq = clone(vq).set_params(**params).fit(images)
     codes = vq.encode(images)
     np.testing.assert_allclose(vq.decode(codes), vq.reconstruct(images), rtol=1e-4, atol=1e-6)
