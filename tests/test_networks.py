@@ -373,15 +373,20 @@ def test_no_gradient_of_gelu_is_denormal():
     assert ours.abs().max() < 1e-16
 
 
+@pytest.mark.parametrize("n_channels", [1, 8])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_volumes_learn_in_bfloat16(depth):
-    """Two deep, oneDNN's own gradient in bfloat16 is not a number on processors that have it."""
+def test_volumes_learn_in_bfloat16(depth, n_channels):
+    """Where they are one or two deep, processors that have it make numbers of what was in memory."""
     torch.manual_seed(0)
-    layer, h = VolumeConv(8, 8, 3, padding=1), torch.randn(8, 8, depth, 2, 4)
-    grads = {}
+    layer = VolumeConv(n_channels, 8, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    h = torch.randn(8, n_channels, depth, 2, 4)
+    found = {}
     for bf16 in (False, True):
+        in_memory = [torch.full((2**n,), torch.nan) for n in range(6, 19)]
+        del in_memory
         with torch.autocast("cpu", enabled=bf16):
-            out = layer(h)
-        (out.float() * h).sum().backward()
-        grads[bf16], layer.weight.grad = layer.weight.grad, None
-    assert (grads[True] - grads[False]).norm() < 0.02 * grads[False].norm()
+            out = layer(h).float()
+        (out * torch.ones(8, 1, 1, 1).cumsum(0)).sum().backward()
+        found[bf16], layer.weight.grad = (out.detach(), layer.weight.grad), None
+    for one, other in zip(found[True], found[False], strict=True):
+        assert (one - other).norm() < 0.02 * other.norm()

@@ -32,12 +32,13 @@ class StageMask(nn.Module):
 class VolumeConv(nn.Conv3d):
     """Convolution of volumes that learns in bfloat16, too.
 
-    On a CPU and where volumes are two deep, oneDNN's gradient of weights in bfloat16 is what was
-    in memory, NaN as a rule: there it computes in its own precision.
+    On a CPU, what oneDNN computes in bfloat16 is what was in memory, NaN as a rule: gradients of
+    weights where volumes are two deep, outputs where they are one deep and of one channel. There
+    it computes in its own precision.
     """
 
     def forward(self, h):
-        if h.shape[2] != 2 or h.device.type != "cpu":
+        if h.shape[2] > 2 or h.device.type != "cpu":
             return super().forward(h)
         with torch.autocast("cpu", enabled=False):
             return super().forward(h.to(self.weight.dtype))
