@@ -31,6 +31,7 @@ import numpy as np
 from machine import Report
 from scipy.ndimage import affine_transform
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from skvqdraw import VQDRAW, ClusterBoosting
@@ -82,12 +83,6 @@ class Judge:
         return round(float(np.sqrt(np.mean((X - self.X_test) ** 2))), 3)
 
 
-class Frames:
-    """The transformer that does nothing."""
-
-    fit = transform = inverse_transform = staticmethod(lambda X: X)
-
-
 def estimators(seconds):
     """Yield name, transformer and estimator of all bits."""
     n_stages = BITS[-1] // PER_STAGE
@@ -95,7 +90,11 @@ def estimators(seconds):
     refiner = SequenceRefiner(16, 40, downsampling=1, stages_per_round=STAGES, hidden_size=64)
     clock = {"max_steps": None, "max_time": seconds, "random_state": SEED}
     yield "VQDRAW", patches, VQDRAW(n_stages, N_OPTIONS, refiner=refiner, **clock)
-    yield "ClusterBoosting", Frames, ClusterBoosting(n_stages, N_OPTIONS, random_state=SEED)
+    yield (
+        "ClusterBoosting",
+        FunctionTransformer(),
+        ClusterBoosting(n_stages, N_OPTIONS, random_state=SEED),
+    )
 
 
 def with_other_voices(X, n_copies):
@@ -146,8 +145,7 @@ def ours(report, kind, judge, waves, waves_test, settings, groups=((), ())):
             row = judge(judge.log_mel.inverse_transform(decoded))
             row.update(db_of_rows=judge.distance(decoded), steps=steps)
             row["fit_seconds"] = round(fit_seconds, 1)
-            whole = estimator if patches is Frames else make_pipeline(patches, estimator)
-            row["estimator"] = " ".join(repr(whole).split())
+            row["estimator"] = " ".join(repr(make_pipeline(patches, estimator)).split())
             report.add(f"{name}, {bits} bits", row, within=kind)
 
 

@@ -24,6 +24,7 @@ import zlib
 import numpy as np
 from machine import Report
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.datasets import load_shapes, make_shapes
@@ -44,12 +45,6 @@ OF_BOOSTING = 8000
 SECONDS = {"furniture": 720, "made": 1320, "short": 100}
 STRETCHED = 1.25
 PARTS = ("furniture", "made", "short", "baselines")
-
-
-class Voxels:
-    """The transformer that does nothing."""
-
-    fit = transform = inverse_transform = staticmethod(lambda X: X)
 
 
 def furniture(quick):
@@ -138,8 +133,7 @@ def of_codes(patches, vq, X, X_test):
         row["thresholds"].append(round(float(THRESHOLDS[best]), 2))
     row["steps"] = getattr(vq, "n_steps_", None)
     row["encode_rows_per_second"] = round(rate, 1)
-    whole = vq if isinstance(patches, Voxels) else make_pipeline(patches, vq)
-    return {"estimator": " ".join(repr(whole).split()), **row}
+    return {"estimator": " ".join(repr(make_pipeline(patches, vq)).split()), **row}
 
 
 def nearest(X, X_test):
@@ -168,10 +162,12 @@ def baselines(report, kind, X, seen, X_test):
     n_stages = BITS[-1] // PER_STAGE
     boosting = ClusterBoosting(n_stages, N_OPTIONS, random_state=SEED)
     seen = seen[:OF_BOOSTING] if kind == "made" else seen
-    report.add("ClusterBoosting", of_fit(Voxels(), boosting, seen, X_test), within=kind)
+    report.add(
+        "ClusterBoosting", of_fit(FunctionTransformer(), boosting, seen, X_test), within=kind
+    )
     if kind == "furniture":
         boosting = ClusterBoosting(n_stages, N_OPTIONS, loss="log_loss", random_state=SEED)
-        row = of_fit(Voxels(), boosting, X[: len(X) // 2], X_test)
+        row = of_fit(FunctionTransformer(), boosting, X[: len(X) // 2], X_test)
         report.add("ClusterBoosting, log loss", row, within=kind)
 
 
@@ -179,7 +175,10 @@ def short(report, seconds, quick):
     """Compare voxels and components at equal time."""
     _, shape, X, X_test = furniture(quick)
     row = of_fit(
-        Voxels(), estimator(VolumeRefiner(shape, stages_per_round=STAGES), seconds), X, X_test
+        FunctionTransformer(),
+        estimator(VolumeRefiner(shape, stages_per_round=STAGES), seconds),
+        X,
+        X_test,
     )
     report.add("VolumeRefiner of voxels", row, within="short")
     row = of_fit(*of_components(shape, seconds), X, X_test)
