@@ -114,23 +114,21 @@ def in_another_voice(frames, rng):
     return np.where(moved > FLOOR, np.maximum(moved + colour, FLOOR), FLOOR)
 
 
-def split_by(groups_train, groups_test):
-    """Yield rows to learn from and rows to code, all recordings at once if there are no groups."""
-    if not groups_train:
-        yield slice(None), slice(None)
-        return
-    for held_out in HELD_OUT:
-        yield ~np.isin(groups_train[0], held_out), np.isin(groups_test[0], held_out)
+def splits(recordings, kind):
+    """Return rows to learn from and rows to code, of each fit."""
+    if kind == "official":
+        return [(slice(None), slice(None))]
+    spoken, spoken_test = recordings.speaker, recordings.speaker_test
+    return [(~np.isin(spoken, some), np.isin(spoken_test, some)) for some in HELD_OUT]
 
 
-def ours(report, kind, judge, waves, waves_test, settings, groups=((), ())):
-    """Fit and code, with every group of speakers held out in turn."""
+def ours(report, kind, judge, waves, settings, fits):
+    """Fit and code, part by part."""
     seconds, n_copies = settings
     X, X_test = judge.log_mel.transform(waves), judge.X_test
-    for name, _, _ in estimators(seconds):
+    for name, patches, estimator in estimators(seconds):
         rows, fit_seconds, steps = np.empty((len(BITS), *X_test.shape), np.float32), 0.0, []
-        for train, test in split_by(*groups):
-            _, patches, estimator = next(some for some in estimators(seconds) if some[0] == name)
+        for train, test in fits:
             seen = with_other_voices(X[train], n_copies)
             started = time.perf_counter()
             patches.fit(X[train])
@@ -198,10 +196,9 @@ def main():
         report.add("log-mel frames and back", judge(sound), within="official")
         if shutil.which("c2enc"):
             codec2(report, "official", judge, waves_test)
-        ours(report, "official", judge, waves, waves_test, settings)
+        ours(report, "official", judge, waves, settings, splits(recordings, "official"))
     if arguments.only != "official" and "speaker" in recordings:
-        groups = [recordings.speaker], [recordings.speaker_test]
-        ours(report, "speakers", judge, waves, waves_test, settings, groups)
+        ours(report, "speakers", judge, waves, settings, splits(recordings, "speakers"))
 
 
 if __name__ == "__main__":

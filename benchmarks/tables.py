@@ -579,13 +579,23 @@ def errors_by_bytes(result, kind):
     return rows
 
 
-def short_colour():
-    """Return the table of errors by bytes for README and the guide."""
-    bodies = {}
-    for result in results("colour"):
-        errors = table(errors_by_bytes(result, "CIFAR-10"), result["bytes"], "{:.4f}".format)
-        bodies["colour_short"] = f"\n{errors}\n"
-    return bodies
+def short_guides():
+    """Return a table of each benchmark that a guide has in short, where that part was measured."""
+    bodies = {
+        "colour": ("CIFAR-10, fits", short_colour),
+        "audio": ("official", lambda result: heard(result, "official", ("recognised", "db"))),
+        "shapes": ("furniture", lambda result: overlaps(result, "furniture", ("test",))),
+    }
+    return {
+        f"{name}_short": f"\n{body(result)}\n"
+        for name, (part, body) in bodies.items()
+        for result in results(name)
+        if part in result
+    }
+
+
+def short_colour(result):
+    return table(errors_by_bytes(result, "CIFAR-10"), result["bytes"], "{:.4f}".format)
 
 
 def filled(path, sections):
@@ -595,24 +605,6 @@ def filled(path, sections):
         between = f"(<!-- begin: {name} -->\n).*(<!-- end: {name} -->)"
         new = re.sub(between, lambda m, body=body: m[1] + body + m[2], new, flags=re.DOTALL)
     return old, new
-
-
-def short_audio():
-    """Return the table of recognised digits."""
-    bodies = {}
-    for result in results("audio"):
-        if "official" in result:
-            bodies["audio_short"] = f"\n{heard(result, 'official', ('recognised', 'db'))}\n"
-    return bodies
-
-
-def short_shapes():
-    """Return the table of furniture."""
-    bodies = {}
-    for result in results("shapes"):
-        if "furniture" in result:
-            bodies["shapes_short"] = f"\n{overlaps(result, 'furniture', ('test',))}\n"
-    return bodies
 
 
 def main():
@@ -640,7 +632,7 @@ def main():
     for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]
         sections[maker.__name__] = "\n".join(["", *(parts or ["Not measured yet.\n"]), ""])
-    short = short_codec() | short_vqvae() | short_colour() | short_audio() | short_shapes()
+    short = short_codec() | short_vqvae() | short_guides()
     for path, bodies in (
         (DOCS, sections),
         (README, short | {"headline": headline(), "baselines": short_baselines()}),

@@ -12,7 +12,6 @@ The shapes are furniture where the folder that ``SKVQDRAW_DATA`` names has it (s
 
 import matplotlib.pyplot as plt
 import numpy as np
-from sklearn.pipeline import make_pipeline
 
 from skvqdraw import VQDRAW, ClusterBoosting
 from skvqdraw.datasets import load_shapes
@@ -30,7 +29,7 @@ patches = PatchPCA(shapes.volume_shape, (8, 8, 8), n_components=32)
 vq = VQDRAW(
     n_stages=20,
     n_options=64,
-    refiner=VolumeRefiner((3, 3, 3, 32), downsampling=1, stages_per_round=(4, 5)),
+    refiner=VolumeRefiner(patches.grid_shape, downsampling=1, stages_per_round=(4, 5)),
     batch_size=32,
     max_steps=100,
     random_state=0,
@@ -40,7 +39,8 @@ print(
     f"{Z.shape[1]} components keep {patches.explained_variance_ratio_.sum():.0%} of the variance."
 )
 vq.fit(Z)
-codes = vq.encode(patches.transform(X_test))
+Z_test = patches.transform(X_test)
+codes = vq.encode(Z_test)
 
 
 # %%
@@ -52,17 +52,10 @@ def overlap(rows):
     return np.mean((back & full).sum(1) / np.maximum((back | full).sum(1), 1))
 
 
-def decode(some_codes):
-    """Return the voxels of codes, or of the first stages of codes."""
-    return patches.inverse_transform(vq.decode(some_codes))
-
-
-boosting = make_pipeline(patches, ClusterBoosting(n_stages=20, n_options=64, random_state=0))
-boosting.fit(X)
-Z_test = patches.transform(X_test)
+boosting = ClusterBoosting(n_stages=20, n_options=64, random_state=0).fit(Z)
 fig, ax = plt.subplots(layout="constrained")
 stages = np.arange(0, 21, 2)
-for name, model in (("VQDRAW", vq), ("ClusterBoosting", boosting[-1])):
+for name, model in (("VQDRAW", vq), ("ClusterBoosting", boosting)):
     codes_test = model.encode(Z_test)
     curve = [overlap(patches.inverse_transform(model.decode(codes_test[:, :s]))) for s in stages]
     ax.plot(6 * stages, curve, marker="o", label=name)
@@ -87,7 +80,8 @@ shown = [np.flatnonzero(kinds == kind)[0] for kind in (0, 2)]
 figure, axes = plt.subplots(2, 4, figsize=(9, 4.8), subplot_kw={"projection": "3d"})
 for row, i in zip(axes, shown, strict=True):
     for ax, stage in zip(row, (1, 10, 20), strict=False):
-        draw(ax, decode(codes[[i], :stage])[0], f"{6 * stage} bits")
+        voxels = patches.inverse_transform(vq.decode(codes[[i], :stage]))[0]
+        draw(ax, voxels, f"{6 * stage} bits")
     draw(row[-1], X_test[i], shapes.target_names[kinds[i]])
 figure.tight_layout(pad=0.8)
 
