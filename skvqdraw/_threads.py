@@ -43,36 +43,24 @@ def threads_worth(n_multiplications):
     return max(1, min(torch.get_num_threads(), n_multiplications // _MULTIPLICATIONS_PER_THREAD))
 
 
-def each_in_threads(items, n_threads):
-    """Yield what an iterator yields; while it computes, this thread has so many of PyTorch's."""
-    end = object()
-    while True:
-        with _threads_here(n_threads):
-            item = next(items, end)
-        if item is end:
-            return
-        yield item
-
-
 @contextmanager
-def _threads_here(n_threads):
+def threads_here(n_threads):
+    """Let this thread have so many of PyTorch's in the block; None for as many as it has."""
     before = torch.get_num_threads()
-    if n_threads == before:
-        yield
-        return
-    _set_here(n_threads)
+    set_threads_here(n_threads or before)
     try:
         yield
     finally:
-        _set_here(before)
+        set_threads_here(before)
 
 
-def _set_here(n_threads):
+def set_threads_here(n_threads):
     """Set how many threads this one has.
 
     PyTorch takes what one thread sets for what later ones begin with: another sets that back.
     """
-    torch.get_num_threads()  # this thread's beginning, which would otherwise come after
+    if torch.get_num_threads() == n_threads:  # also this thread's beginning, which comes first
+        return
     with _lock, ThreadPoolExecutor(1) as another:
         of_later_ones = another.submit(torch.get_num_threads).result()
         torch.set_num_threads(n_threads)
@@ -113,4 +101,4 @@ def _executor(n_threads):
 def _begin():
     """Let this thread compute alone."""
     _here.is_ours = True
-    _set_here(1)
+    set_threads_here(1)

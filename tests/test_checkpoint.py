@@ -180,6 +180,7 @@ def test_an_order_goes_on_after_any_batch():
             )
 
 
+@pytest.mark.filterwarnings("ignore:max_time=20 ended the fit after 20 steps")
 def test_seconds_already_spent_count(X, path, crash, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])

@@ -18,6 +18,8 @@ from skvqdraw.nn import coding as coding_module
 from skvqdraw.nn import tiles as tiles_module
 from skvqdraw.nn.work import count_multiplications, go_through_stages
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
+from skvqdraw.training import threads as threads_module
+from skvqdraw.training.threads import StepThreads, meet_at_once
 
 X = np.random.default_rng(0).random((300, 36), dtype=np.float32)
 N_ROWS = (1, 2, 7, 8, 9, 40, 128, 171, 256, 257, 300)
@@ -313,7 +315,8 @@ class Watching(MLPRefiner):
 
 
 @pytest.mark.parametrize(("hidden_size", "n_threads"), [(16, 1), (1200, 2)])
-def test_small_steps_are_made_in_one_thread(two_threads, hidden_size, n_threads):
+def test_small_steps_are_made_in_one_thread(two_threads, monkeypatch, hidden_size, n_threads):
+    monkeypatch.setattr(threads_module, "meet_at_once", lambda n_threads: True)
     vq = drawing(Watching(hidden_size=hidden_size), early_stopping=True)
     assert Watching.seen == {n_threads}
     assert torch.get_num_threads() == 2
@@ -324,6 +327,106 @@ def test_a_small_fit_does_not_depend_on_the_number_of_threads(two_threads):
     codes = drawing().encode(X)
     torch.set_num_threads(1)
     np.testing.assert_array_equal(drawing().encode(X), codes)
+
+
+def test_a_fit_whose_threads_do_not_meet_is_that_of_one_thread(two_threads, monkeypatch):
+    monkeypatch.setattr(threads_module, "meet_at_once", lambda n_threads: False)
+    vq = drawing(Watching(hidden_size=1200))
+    assert Watching.seen == {1}
+    torch.set_num_threads(1)
+    alone = drawing(Watching(hidden_size=1200))
+    assert vq.loss_curve_[-1]["loss"] == alone.loss_curve_[-1]["loss"]
+    np.testing.assert_array_equal(vq.decode(vq.encode(X)), alone.decode(alone.encode(X)))
+
+
+class Machine:
+    """A machine on which steps and trials take the seconds that it is told, and no others.
+
+    With all cores free a step takes 1 / n_threads seconds. While some are busy, threads that have
+    one each take as long, and each more than that makes a step take 100 s.
+    """
+
+    def __init__(self, n_cores, n_busy, trials_fail=True):
+        self.now, self.n_cores, self.n_busy = 0.0, n_cores, n_busy
+        self.trials_fail = trials_fail
+        self.threads = StepThreads(n_cores, meet=self.meet, clock=lambda: self.now)
+        self.counts = []
+
+    def meet(self, n_threads):
+        fits = n_threads + self.n_busy(self.now) <= self.n_cores
+        self.now += 0.01 if fits else 0.03
+        return fits or not self.trials_fail
+
+    def run(self, n_steps):
+        for _ in range(n_steps):
+            self.threads.before_step()
+            n = self.threads.n
+            self.counts.append(n)
+            fits = n == 1 or n + self.n_busy(self.now) <= self.n_cores
+            self.now += 1 / n if fits else 100.0
+            self.threads.after_step()
+        return self.now
+
+
+@pytest.fixture
+def unchanged_threads(monkeypatch):
+    monkeypatch.setattr(threads_module, "set_threads_here", lambda n_threads: None)
+
+
+@pytest.mark.parametrize("n_cores", [2, 3, 4, 16])
+def test_an_idle_machine_makes_all_steps_with_all_threads(unchanged_threads, n_cores):
+    machine = Machine(n_cores, lambda now: 0)
+    seconds = machine.run(1000)
+    assert set(machine.counts) == {n_cores}
+    assert seconds == pytest.approx(1000 / n_cores, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("n_cores", "n_busy", "n_used"), [(2, 1, 1), (4, 1, 3), (4, 2, 2), (8, 5, 1)]
+)
+def test_beside_busy_cores_fewer_threads_make_steps(unchanged_threads, n_cores, n_busy, n_used):
+    machine = Machine(n_cores, lambda now: n_busy)
+    assert machine.run(500) < 1.1 * 500 / n_used
+    assert set(machine.counts) == {n_used}
+
+
+def test_all_threads_come_back_when_the_machine_is_idle_again(unchanged_threads):
+    machine = Machine(2, lambda now: 100 < now < 300)
+    seconds = machine.run(1000)
+    assert machine.counts[:100] == machine.counts[-100:] == [2] * 100
+    one_slow_step = 100
+    assert seconds < 1.1 * (100 / 2 + 200 + one_slow_step + (1000 - 2 * 100 - 200) / 2)
+
+
+def test_a_single_slow_step_changes_nothing_if_threads_meet(unchanged_threads):
+    machine = Machine(2, lambda now: 0)
+    machine.run(10)
+    machine.threads.before_step()
+    machine.now += 50
+    machine.threads.after_step()
+    machine.run(10)
+    assert set(machine.counts) == {2}
+
+
+def test_threads_that_are_not_to_be_chosen_are_left_alone(two_threads):
+    for most, n_threads in ((None, 2), (1, 1)):
+        threads = StepThreads(most)
+
+        def steps(threads=threads):
+            for _ in range(3):
+                threads.before_step()
+                threads.after_step()
+                yield torch.get_num_threads()
+
+        assert list(threads.each(steps())) == [n_threads] * 3
+        n_threads_after = torch.get_num_threads()
+        assert n_threads_after == 2
+
+
+def test_a_trial_gives_this_thread_as_many_as_it_tries(two_threads):
+    met = meet_at_once(1)
+    assert isinstance(met, bool)
+    assert torch.get_num_threads() == 1
 
 
 def test_an_error_in_training_leaves_the_threads_as_they_were(two_threads):

@@ -20,6 +20,7 @@ from skvqdraw.training.loop import make_optimizer, train
 from skvqdraw.training.plan import Plan
 from skvqdraw.training.schedule import constant, warm_up_and_cosine
 from skvqdraw.training.state import TrainingState, load_optimizer_arrays, optimizer_arrays
+from skvqdraw.training.threads import StepThreads
 
 SQUARED = SquaredError()
 mean_and_scale = SQUARED.mean_and_scale
@@ -157,6 +158,7 @@ class Setting:
         weight, processes = np.ones(len(self.X)), SingleProcess()
         batches = prepared_batches(self.task, self.X, None, weight, self.order, processes)
         told = {"started": changes.pop("started", time.perf_counter()), "processes": processes}
+        told["threads"] = StepThreads(None)
         options = {"schedule": constant, "learning_rate": 1e-2, "max_steps": 20, "n_records": 5}
         plan = Plan(**{**options, **changes})
         return list(train(self.state, batches, self.task, plan, **told))

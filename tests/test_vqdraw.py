@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw import VQDRAW, VQVAE, ClusterBoosting
 from skvqdraw._device import trains_in_bf16
 from skvqdraw.datasets import load_digits_images
 from skvqdraw.nn import DenseRound
@@ -302,10 +302,24 @@ def test_usage_counts_training_codes(X):
         np.testing.assert_allclose(vq.code_usage_[stage], counts / 200)
 
 
+@pytest.mark.filterwarnings("ignore:max_time=")  # a busy machine makes fewer than 50 steps
 def test_time_budget(X):
     vq = make_estimator(max_steps=None, max_time=0.5).fit(X)
     assert 0 < vq.n_steps_ < 100_000
     assert 0.5 <= vq.loss_curve_[-1]["seconds"] < 20
+
+
+@pytest.mark.parametrize(
+    "estimator", [make_estimator(), VQVAE(8, max_steps=1)], ids=["VQDRAW", "VQVAE"]
+)
+def test_a_fit_that_time_ends_after_few_steps_warns(X, estimator):
+    hasty = clone(estimator).set_params(max_steps=None, max_time=1e-6, batch_size=7)
+    expected = r"max_time=1e-06 ended the fit after 1 steps, fewer than 50.*batch_size \(now 7\)"
+    with pytest.warns(UserWarning, match=expected):
+        hasty.fit(X)
+    assert hasty.n_steps_ == 1
+    hasty.set_params(max_steps=1).fit(X)  # the steps that were asked for: no warning
+    hasty.partial_fit(X)
 
 
 def test_early_stopping_keeps_the_best_network(X):

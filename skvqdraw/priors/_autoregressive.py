@@ -14,6 +14,7 @@ from .._codes import check_codes
 from .._device import exact
 from .._rows import pieces
 from .._sklearn import Interval
+from .._threads import count_threads, in_order
 from ..files.json import known
 from ..files.learned import Number
 from ..training.estimator import TrainedMixin
@@ -346,13 +347,14 @@ class _Likelihood(Task):
         return weight @ self._nats(*batch)
 
     def errors(self, codes, labels, rows):
-        found = []
-        with torch.no_grad():
-            for start in range(0, len(rows), self.estimator.batch_size):
-                some = rows[start : start + self.estimator.batch_size]
-                batch = self.prepare(codes[some], labels[some])
-                found.append(self._nats(*(t.to(self.device) for t in batch)).cpu().numpy())
-        return np.concatenate(found)
+        @torch.no_grad()
+        def nats(some):
+            batch = self.prepare(codes[some], labels[some])
+            return self._nats(*(t.to(self.device) for t in batch)).cpu().numpy()
+
+        size = self.estimator.batch_size
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return np.concatenate([*in_order(nats, batches, count_threads(None))])
 
     def work(self, n_rows):
         estimator = self.estimator

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from .._device import is_out_of_memory, resolve_device
 from .._fork import Lock
-from .._threads import each_in_threads, threads_worth
+from .._threads import threads_here, threads_worth
 from .._warn import warn
 from ..exceptions import FormatError
 from ..files.learned import records_from_arrays, records_to_arrays
@@ -23,9 +23,12 @@ from .early_stopping import EarlyStopping
 from .loop import make_optimizer, train
 from .progress import Progress
 from .state import TrainingState, load_optimizer_arrays, optimizer_arrays
+from .threads import StepThreads
 
 # Rows on which a model is judged between steps and at the end: more would cost more than they tell.
 _JUDGED_ROWS = 2048
+# Steps after which a model has learned little.
+_FEW_STEPS = 50
 # What a snapshot has of the state besides arrays.
 _NUMBERS = ("step", "first_step", "n_steps", "start_up_seconds")
 # Held while the start of a fit has the process to itself.
@@ -218,6 +221,7 @@ class Fit:
             n_parts=plan.gradient_accumulation,
         )
         write = checkpoint and partial(checkpoint.write_if_due, self._snapshot)
+        threads = StepThreads(self._n_threads() if task.device.type == "cpu" else None)
         records = train(
             state,
             batches,
@@ -225,9 +229,10 @@ class Fit:
             plan,
             started=self.started,
             processes=processes,
+            threads=threads,
             after_step=write,
         )
-        return each_in_threads(records, self._n_threads()) if task.device.type == "cpu" else records
+        return threads.each(records)
 
     def _train_steps(self, checkpoint):
         """Train, and return whether it was not the user who ended it."""
@@ -252,6 +257,8 @@ class Fit:
             raise self._out_of_memory(in_training=True) from error.with_traceback(None)
         finally:
             progress.close()
+        if finished:
+            self._warn_of_few_steps()
         self.early_stopping.restore_best()
         # Processors that round otherwise have drifted apart by a little.
         processes.copy_from_first(state.network.state_dict().values())
@@ -263,7 +270,8 @@ class Fit:
             return 1
         n_parts = self.processes.size * self.plan.gradient_accumulation
         n_rows = min(self.plan.batch_size, len(self.rows))
-        work = self.task.work(-(-n_rows // n_parts))
+        with threads_here(1):  # others might have to be waited for
+            work = self.task.work(-(-n_rows // n_parts))
         return threads_worth(work) if work else torch.get_num_threads()
 
     def _title(self):
@@ -276,6 +284,19 @@ class Fit:
             if checkpoint and checkpoint.path.exists():
                 message += " To go on from the checkpoint, call fit again."
             warn(message)
+
+    def _warn_of_few_steps(self):
+        plan, n_steps = self.plan, self.state.n_steps_made
+        ended_by_steps = plan.max_steps is not None and n_steps >= plan.max_steps
+        ended_early = self.early_stopping.n_bad >= plan.n_iter_no_change
+        by_time = plan.max_time is not None and not (ended_by_steps or ended_early)
+        if by_time and n_steps < _FEW_STEPS and not plan.one_pass and self.processes.rank == 0:
+            smaller = " or ".join(self.task._ways_to_a_smaller_network)
+            warn(
+                f"max_time={plan.max_time} ended the fit after {n_steps} steps, fewer than "
+                f"{_FEW_STEPS}: the model has learned little. Raise max_time, lower batch_size "
+                f"(now {plan.batch_size}), or take {smaller}. Other busy processes slow a fit down."
+            )
 
     def _note(self, record):
         """Add a record to the loss curve, with the validation error."""

@@ -32,7 +32,7 @@ def make_optimizer(network, learning_rate, weight_decay):
     )
 
 
-def train(state, batches, task, plan, *, started, processes, after_step=None):
+def train(state, batches, task, plan, *, started, processes, threads, after_step=None):
     """Train in place; yield a record about `plan.n_records` times over the budget.
 
     Parameters
@@ -51,6 +51,8 @@ def train(state, batches, task, plan, *, started, processes, after_step=None):
         `max_steps` is 0.
     processes : SingleProcess or Group
         Those that train together. All of them end at the same step with the same state.
+    threads : StepThreads
+        Chooses how many threads of a CPU make each step.
     after_step : callable or None
         Called between steps, after whoever looked at the record: then `state` is whole.
 
@@ -69,6 +71,7 @@ def train(state, batches, task, plan, *, started, processes, after_step=None):
     network.train()
     while plan.max_steps != 0:
         parts = next(batches)
+        threads.before_step()
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * plan.schedule(done)
         optimizer.zero_grad(set_to_none=True)
@@ -80,6 +83,7 @@ def train(state, batches, task, plan, *, started, processes, after_step=None):
         torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
         task.after_step(sums)
+        threads.after_step()
         for name, total in state.totals.items():
             total += sums[name]
         state.step += 1
