@@ -33,7 +33,7 @@ LAYERS = [
     ),
     (
         set(),
-        "training/task training/row_task training/early_stopping training/progress training/batches",
+        "training/task training/row_task training/early_stopping training/progress training/batches training/threads",
     ),
     (set(), "training/loop training/identity training/checkpoint training/fit training/estimator"),
     (set(), "priors/_autoregressive priors/__init__ base _vqdraw _vqvae io"),
