@@ -1,7 +1,8 @@
 """What all estimators of codes share."""
 
 import json
-from contextlib import contextmanager
+import math
+from contextlib import contextmanager, suppress
 from numbers import Integral
 
 import numpy as np
@@ -21,7 +22,7 @@ from ._codes import (
     soft_assignments,
 )
 from ._guided import Drawing, PrefixWalk, check_guide, slices
-from ._rows import TILE_ROWS, pieces, take_rows
+from ._rows import TILE_ROWS, dtype_name, pieces, take_rows, wider_range
 from ._sklearn import (
     Interval,
     StrOptions,
@@ -34,7 +35,7 @@ from ._warn import warn
 from .exceptions import InconsistentVersionWarning
 from .files.container import digest_of
 from .files.json import to_json
-from .files.learned import Array, Names, Number
+from .files.learned import Array, DataType, Names, Number, Range, RowShape
 from .files.model import save
 
 
@@ -159,6 +160,14 @@ class Storable(BaseEstimator):
             setattr(self, name, self._learned[name]._unpickled(state[name], self))
 
 
+def _without_single_channels(shape):
+    """Return a shape without the axes of size 1 at its end: one channel, or none, are the same."""
+    shape = [*shape]
+    while shape and shape[-1] == 1:
+        shape.pop()
+    return shape
+
+
 # How many times as far from the mean as the training data rows are that lead to a warning.
 _FAR_OUTSIDE = 10
 
@@ -179,6 +188,9 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         "code_usage_": Array(
             "SK", "float64", within=(0, 1), sizes={"S": (1, 2**16), "K": (2, np.inf)}
         ),
+        "data_dtype_": DataType(),
+        "data_range_": Range(),
+        "row_shape_": RowShape(),
     }
 
     # What an option loses by this share of the mean over options divides its soft assignment by e.
@@ -305,6 +317,37 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
                 "Use a prior, or an estimator that refines, such as skvqdraw.VQDRAW."
             )
 
+    @property
+    def row_shape_(self):
+        """Shape of the images or volumes that rows are; None where nothing says one."""
+        spec = getattr(self, "refiner_", None) or getattr(self, "autoencoder_", None)
+        for name in ("image_shape", "volume_shape"):
+            with suppress(TypeError, ValueError):  # a class of the user's may mean anything by it
+                shape = tuple(map(int, getattr(spec, name, None)))
+                if math.prod(shape) == self.n_features_in_:
+                    return shape
+        return getattr(self, "_row_shape", None)
+
+    def _keep_row_shape(self, shape):
+        """Keep the shape that the training rows had, where the network knows none."""
+        self._check_row_shape(shape, "rows")
+        self._row_shape = tuple(shape)
+
+    def _check_row_shape(self, shape, what):
+        """Refuse rows with axes of their own that are not those of the training rows."""
+        own = self.row_shape_
+        if math.prod(shape) != self.n_features_in_:
+            raise ValueError(
+                f"{what} must have the {self.n_features_in_} numbers of a row; got rows of shape "
+                f"{tuple(shape)}."
+            )
+        if own is not None and _without_single_channels(shape) != _without_single_channels(own):
+            raise ValueError(
+                f"{what} must have rows of shape {own}, as this {type(self).__name__} was fitted "
+                f"on; got rows of shape {tuple(shape)}. Bring their axes into that order, for "
+                "example with numpy.moveaxis."
+            )
+
     def _validate_X(self, X, *, reset):
         """Return X as a 2-D array of finite numbers, uncopied and in its own dtype."""
         if getattr(X, "ndim", 2) > 2:
@@ -319,14 +362,29 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             )
         X = validate_data(self, X, reset=reset, ensure_all_finite=False)
         # In pieces: of a whole array of float16, scikit-learn makes one of bools.
+        data_range = None
         for piece in pieces(*X.shape, whole_tiles=False):
             assert_all_finite(X[piece], estimator_name=type(self).__name__, input_name="X")
+            data_range = wider_range(data_range, X[piece]) if reset else None
+        if reset:
+            self.data_dtype_, self.data_range_ = dtype_name(X.dtype), data_range
+            vars(self).pop("_row_shape", None)
         if not reset and (known := self._fitted_on()):
             some = min(TILE_ROWS, pieces(*X.shape, whole_tiles=False)[0].stop, len(X))
             self._warn_of_other_units(
                 take_rows(X, np.linspace(0, len(X) - 1, some).astype(np.intp)), *known
             )
         return X
+
+    def _widen_range(self, X):
+        """Take valid rows that training goes on with into what is kept of the training rows."""
+        known = getattr(self, "data_range_", None)
+        if known is None:
+            return  # the file of an older version does not say what its rows were
+        for piece in pieces(*X.shape, whole_tiles=False):
+            known = wider_range(known, X[piece])
+        self.data_dtype_ = dtype_name(np.result_type(self.data_dtype_, X.dtype))
+        self.data_range_ = known
 
     def _warn_of_other_units(self, rows, mean_D, variance):
         """Warn where most rows are much farther from the mean than the training data were."""

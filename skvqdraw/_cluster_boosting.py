@@ -92,6 +92,12 @@ class ClusterBoosting(CodeTransformer):
         Share of the training rows that use each option.
     n_iter_ : int
         Most iterations that k-means made at a stage.
+    data_dtype_ : str
+        Name of the dtype of the training rows. Files of older versions lack it.
+    data_range_ : tuple of (float, float)
+        The least and the largest number of the training rows. Files of older versions lack it.
+    row_shape_ : tuple of int or None
+        Shape of the images or volumes that rows are, where the command line fitted it.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

@@ -42,6 +42,17 @@ def take_rows(X, rows):
     return X[rows]
 
 
+def dtype_name(dtype):
+    """Return the name of a dtype of numbers that every machine has: float64 for longer floats."""
+    return "float64" if dtype.kind == "f" and dtype.itemsize > 8 else dtype.name
+
+
+def wider_range(known, rows):
+    """Return the least and the largest number of rows and of a range that is known, or None."""
+    least, largest = float(rows.min()), float(rows.max())
+    return (least, largest) if known is None else (min(known[0], least), max(known[1], largest))
+
+
 def float_dtype(dtype):
     """Return float32 or float64, the least that holds numbers of a dtype; float64 for long ones."""
     return np.dtype(np.float64 if np.result_type(dtype, np.float32).itemsize > 4 else np.float32)

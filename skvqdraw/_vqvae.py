@@ -149,6 +149,13 @@ class VQVAE(TrainedMixin, CodeTransformer):
         `validation_error`. Losses and errors are in the squared units of X.
     n_steps_ : int
         Number of optimizer steps made.
+    data_dtype_ : str
+        Name of the dtype of the training rows. Files of older versions lack it.
+    data_range_ : tuple of (float, float)
+        The least and the largest number of the training rows. Files of older versions lack it.
+    row_shape_ : tuple of int or None
+        Shape of the images or volumes that rows are, where the network or the command line
+        knows it.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

@@ -710,6 +710,16 @@ def boosting_lies():
         "unknown": (setting("arrays", "network.a", ones(2)), "unknown arrays: .'network.a'"),
         "refiner_": (setting("fitted", "refiner_", None), "besides .'refiner_'"),
         "n_iter_": (setting("fitted", "n_iter_", 1.5), "n_iter_ must be an int"),
+        "data_dtype_": (setting("fitted", "data_dtype_", "uint7"), "name of a dtype.*'uint7'"),
+        "no data_dtype_": (setting("fitted", "data_dtype_", [3]), "name of a dtype"),
+        "order": (setting("fitted", "data_range_", [1.0, 0.0]), "data_range_ must be two finite"),
+        "no floats": (setting("fitted", "data_range_", [0, 1]), "data_range_ must be two finite"),
+        "no range": (setting("fitted", "data_range_", 0.0), "data_range_ must be two finite"),
+        "one axis": (setting("fitted", "row_shape_", [64]), "row_shape_ must be the sizes"),
+        "a shape": (setting("fitted", "row_shape_", [2, 3]), "row_shape_ must be the sizes"),
+        "a bool": (setting("fitted", "row_shape_", [True, 64]), "row_shape_ must be the sizes"),
+        "negative": (setting("fitted", "row_shape_", [-8, -8]), "row_shape_ must be the sizes"),
+        "no shape": (setting("fitted", "row_shape_", "88"), "row_shape_ must be the sizes"),
     }
 
 
@@ -851,3 +861,44 @@ def test_missing_files_and_folders(tmp_path):
         skvqdraw.load(tmp_path / "nothing.safetensors")
     with pytest.raises(IsADirectoryError):
         skvqdraw.load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.int64, np.float16, np.float64])
+def test_what_training_rows_were_is_kept_and_decodes_nothing(dtype, tmp_path):
+    X = (np.arange(24).reshape(4, 6) % 5).astype(dtype)
+    model = skvqdraw.ClusterBoosting(n_stages=1, n_options=2, random_state=0).fit(X)
+    expected = model.fingerprint()
+    assert (model.data_dtype_, model.data_range_) == (np.dtype(dtype).name, (X.min(), X.max()))
+    assert model.row_shape_ is None
+    model._keep_row_shape((2, 3))
+    model.save(tmp_path / "m")
+    for same in (skvqdraw.load(tmp_path / "m"), pickle.loads(pickle.dumps(model))):
+        assert same.fingerprint() == expected
+        assert (same.data_dtype_, same.data_range_) == (model.data_dtype_, model.data_range_)
+        assert same.row_shape_ == (2, 3)
+    assert model.fit(X).row_shape_ is None  # the rows of another fit may be anything
+
+
+def test_partial_fit_widens_the_range_and_encode_does_not(tmp_path):
+    refiner = MLPRefiner(hidden_size=4, basis_size=2)
+    vq = skvqdraw.VQDRAW(1, 2, refiner=refiner, random_state=0)
+    vq.partial_fit(np.full((5, 2), 3, np.uint8))
+    vq.partial_fit(np.float32([[-1, 2], [2, 2]]))
+    assert (vq.data_dtype_, vq.data_range_) == ("float32", (-1, 3))
+    vq.encode(np.full((2, 2), 4.0))
+    assert vq.data_range_ == (-1, 3)
+    vq.fit(np.ones((5, 2)))
+    assert (vq.data_dtype_, vq.data_range_) == ("float64", (1, 1))
+
+
+def test_networks_of_images_and_volumes_know_the_shape_of_rows():
+    X = np.random.default_rng(0).normal(size=(9, 64))
+    for refiner, shape in [
+        (ConvRefiner((4, 16), n_channels=4, downsampling=4), (4, 16)),
+        (VolumeRefiner((4, 4, 4), n_channels=4, downsampling=4), (4, 4, 4)),
+    ]:
+        model = skvqdraw.VQDRAW(1, 2, refiner=refiner, max_steps=1, random_state=0).fit(X)
+        assert model.row_shape_ == shape
+        model._check_row_shape((*shape, 1), "X")
+        with pytest.raises(ValueError, match=rf"{re.escape(str(shape))}, as this .* \(16, 4\)"):
+            model._check_row_shape((16, 4), "X")

@@ -5,6 +5,7 @@ which is JSON, or named arrays, or both.
 """
 
 import codecs
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Real
@@ -16,6 +17,8 @@ from .json import from_json, to_json
 
 # More could cost memory out of proportion to the file before it is seen to be wrong.
 _MOST_RECORDS = 2**20
+_MOST_AXES = 32
+_DTYPES = {np.dtype(char).name for char in "?bBhHiIlLqQefd"}
 
 
 @dataclass
@@ -90,6 +93,67 @@ class Number(Learned):
             raise FormatError(f"{name} must be {self.allowed}; it is {value!r}")
         setattr(reading.estimator, name, value)
         return []
+
+
+class Remark(Learned):
+    """A few plain values that files of older versions lack; None, or nothing, where there are none.
+
+    A subclass says in `wanted` what they are, in `_parsed` which ones may be, and in `kept_as`
+    which attribute holds them if it has another name.
+    """
+
+    in_text, rank = None, 1
+    wanted, kept_as = "", None
+
+    def _parsed(self, value, estimator):
+        """Return the attribute that a value out of JSON stands for, or None if there is none."""
+        raise NotImplementedError
+
+    def _take_apart(self, name, estimator):
+        value = getattr(estimator, self.kept_as or name, None)
+        return None if value is None else to_json(name, value), {}
+
+    def _check(self, name, reading):
+        if name in reading.fitted:
+            value = self._parsed(reading.fitted[name], reading.estimator)
+            if value is None:
+                raise FormatError(f"{name} must be {self.wanted}; it is {reading.fitted[name]!r}")
+            setattr(reading.estimator, self.kept_as or name, value)
+        return []
+
+
+class DataType(Remark):
+    """The name of the dtype of training rows."""
+
+    wanted = "the name of a dtype of numbers"
+
+    def _parsed(self, value, estimator):
+        return value if isinstance(value, str) and value in _DTYPES else None
+
+
+class Range(Remark):
+    """The least and the largest number of training rows."""
+
+    wanted = "two finite numbers in order"
+
+    def _parsed(self, value, estimator):
+        if not isinstance(value, list) or [*map(type, value)] != [float, float]:
+            return None
+        return tuple(value) if -math.inf < value[0] <= value[1] < math.inf else None
+
+
+class RowShape(Remark):
+    """The shape of the images, volumes and so on that rows are, where no network knows it."""
+
+    kept_as = "_row_shape"
+    wanted = "the sizes of two axes or more, whose product is the number of features"
+
+    def _parsed(self, value, estimator):
+        if not isinstance(value, list) or not 2 <= len(value) <= _MOST_AXES:
+            return None
+        if any(type(size) is not int or size < 1 for size in value):
+            return None
+        return tuple(value) if math.prod(value) == estimator.n_features_in_ else None
 
 
 class Spec(Learned):

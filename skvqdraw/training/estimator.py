@@ -164,6 +164,8 @@ class TrainedMixin:
         device = resolve_device(plan.device)
         with unchanged_on_failure(self), undisturbed(device):
             X = self._validate_X(X, reset=not resume)
+            if resume:
+                self._widen_range(X)
             y = self._labels(X, y)
             weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
             weight = unit_weights(weight)
