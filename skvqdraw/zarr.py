@@ -6,18 +6,27 @@ installed: arrays are opened without importing it. See :doc:`/compression`.
 
 import asyncio
 import copy
+import operator
 import os
 import re
+import shutil
 import tempfile
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import zarr
+from scipy.sparse import issparse
+from sklearn.utils import check_scalar
+from sklearn.utils.validation import check_is_fitted
 from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import LocalStore, StorePath
+from zarr.storage._common import ensure_no_existing_node, make_store_path
 
 from ._base import CodeTransformer
 from .codec import compress, decompressed_rows
@@ -27,6 +36,8 @@ from .pretrained import MODELS, load_pretrained
 
 __all__ = ["CodesCodec", "create_array", "register"]
 
+# What `create_array` gives to zarr itself.
+_CHOSEN = {"chunks", "compressors", "data", "filters", "serializer"}
 # Models of this process, by fingerprint.
 _REGISTERED = {}
 # A model is loaded once; and a chunk is coded in as many threads as there are, several at a time
@@ -103,12 +114,18 @@ def create_array(store, model, X=None, *, shape=None, dtype=None, chunk_rows=10_
 
     Raises
     ------
+    TypeError
+        If `model` is none, or an option is given that is chosen here.
     ValueError
-        If rows do not have as many numbers as the model's, or neither rows nor both of `shape` and
-        `dtype` are given.
+        If rows do not have as many numbers as the model's, or axes of another shape than its
+        `row_shape_`; if they are not finite real numbers; or if neither rows nor both of `shape`
+        and `dtype` are given.
 
     Notes
     -----
+    Rows are checked and coded in a temporary folder before the store is touched. If writing to the
+    store fails, the store is as it was before: with ``overwrite=True``, what was there is put back.
+
     Rows at the end of a chunk that hold the fill value and nothing else are not coded, but counted:
     they are read as they were. So a last chunk that is not full takes no more than its rows.
     Writing a part of a chunk codes its other rows anew, from their reconstructions.
@@ -127,28 +144,35 @@ def create_array(store, model, X=None, *, shape=None, dtype=None, chunk_rows=10_
     >>> bool((zarr.open_array(path)[:] == model.reconstruct(X)).all())
     True
     """
-    if X is None and (shape is None or dtype is None):
-        raise ValueError("X must be given, or else both shape and dtype of the rows to come.")
-    shape = np.shape(X) if shape is None else tuple(shape)
-    dtype = np.asanyarray(X).dtype if dtype is None else dtype
-    array = zarr.create_array(
-        store,
-        shape=shape,
-        dtype=dtype,
-        chunks=(min(chunk_rows, max(shape[0], 1)), *shape[1:]),
-        serializer=CodesCodec(model),
-        filters=None,
-        compressors=None,
-        **options,
-    )
+    _check_model(model)
+    if given := _CHOSEN & options.keys():
+        raise TypeError(f"{min(given)} must be left out: create_array chooses it.")
+    X, shape, dtype = _checked_rows(model, X, shape, dtype)
+    check_scalar(chunk_rows, "chunk_rows", Integral, min_val=1)
+    where = {key: options.pop(key, None) for key in ("name", "storage_options")}
+    overwrite = options.pop("overwrite", False)
+    if not _is_new(store):
+        _place(store, overwrite, **where)  # refuses before rows are coded
+    options |= {
+        "shape": shape,
+        "dtype": dtype,
+        "chunks": (min(chunk_rows, max(shape[0], 1)), *shape[1:]),
+        "serializer": CodesCodec(model),
+        "filters": None,
+        "compressors": None,
+    }
+    # What can fail with these rows fails in a folder of our own, before the store is touched.
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model")
-        model.save(path)
-        data = default_buffer_prototype().buffer.from_bytes(path.read_bytes())
-    sync((array.store_path / _file_of(model.fingerprint())).set(data))
-    if X is not None:
-        array[...] = X
-    return array
+        draft = zarr.create_array(folder, **options)
+        if X is not None:
+            _check_range(X, draft.dtype)
+            draft[...] = X
+        model.save(Path(folder, _file_of(model.fingerprint())))
+        Path(folder, "zarr.json").unlink()  # zarr writes it, with those of the groups above
+        place = _place(store, overwrite, **where)
+        with _kept_on_failure(place, overwrite):
+            sync(_copy_all(draft.store_path, place))
+            return zarr.create_array(place, **options)
 
 
 @dataclass(frozen=True)
@@ -297,6 +321,171 @@ class CodesCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         model = await _found(self.fingerprint, byte_getter)
         chunk = await asyncio.to_thread(_decoded, model, chunk_bytes, chunk_spec, rows)
         return chunk[selection]
+
+
+def _check_model(model):
+    """Refuse what is no fitted model."""
+    if not isinstance(model, CodeTransformer):
+        raise TypeError(
+            f"model must be a fitted model of skvqdraw; got {type(model).__name__}. Read one from "
+            "its file with skvqdraw.load."
+        )
+    check_is_fitted(model)
+
+
+def _checked_rows(model, X, shape, dtype):
+    """Return rows as an array, or None, and the shape and the dtype of the array of zarr."""
+    if X is None and (shape is None or dtype is None):
+        raise ValueError("X must be given, or else both shape and dtype of the rows to come.")
+    X = None if X is None else _as_array(model, X)
+    shape = X.shape if shape is None else _as_shape(shape)
+    if X is not None and X.shape != shape:
+        raise ValueError(
+            f"shape must be that of X, {X.shape}; got {shape}. Leave it out, or leave out X and "
+            "write rows later."
+        )
+    if len(shape) > 2:
+        model._check_row_shape(shape[1:], "shape" if X is None else "X")
+    return X, shape, X.dtype if dtype is None else dtype
+
+
+def _as_array(model, X):
+    """Return rows as an array of numbers; the names of a frame's columns are compared."""
+    if hasattr(X, "columns") or issparse(X):
+        return model._validate_X(X, reset=False)
+    try:
+        rows = np.asanyarray(X)
+    except Exception as error:  # of lists of unequal lengths, or of what makes itself an array
+        raise TypeError(
+            f"X must be an array of rows; got {type(X).__name__}, which numpy cannot convert: "
+            f"{error}"
+        ) from error
+    if rows.dtype.kind not in "biuf":
+        raise ValueError(
+            f"X must hold real numbers; got an array of dtype {rows.dtype}. Give numbers, such as "
+            "X.astype(float)."
+        )
+    if rows.ndim < 2:
+        raise ValueError(
+            f"X must have two axes or more, the first of rows; got an array of shape {rows.shape}. "
+            "Reshape a single row with X.reshape(1, -1)."
+        )
+    return rows
+
+
+def _as_shape(shape):
+    """Return the shape of an array as a tuple."""
+    try:
+        sizes = tuple(map(operator.index, shape))
+    except TypeError as error:
+        raise TypeError(f"shape must be a tuple of integers; got {shape!r}.") from error
+    if len(sizes) < 2 or min(sizes) < 0:
+        raise ValueError(
+            f"shape must have two axes or more, the first of rows, and no negative size; got "
+            f"{sizes}."
+        )
+    return sizes
+
+
+def _check_range(X, dtype):
+    """Refuse rows that integers of a dtype cannot hold: they would become others in silence."""
+    if dtype.kind not in "iu" or X.dtype == dtype or not X.size:
+        return
+    least, largest, allowed = X.min(), X.max(), np.iinfo(dtype)
+    if not (allowed.min <= least and largest <= allowed.max):
+        raise ValueError(
+            f"X must be from {allowed.min} to {allowed.max} to be stored as dtype={dtype}; it is "
+            f"from {least} to {largest}. Choose another dtype."
+        )
+
+
+def _is_new(store):
+    """Whether a store is a folder that is not there yet: to open it would make it."""
+    return isinstance(store, (str, os.PathLike)) and not os.path.exists(store)
+
+
+def _place(store, overwrite, name, storage_options):
+    """Return where in a store an array goes, and refuse to go where something is."""
+    how = {"path": name, "mode": "a", "storage_options": storage_options}
+    place = sync(make_store_path(store, **how))
+    if not (overwrite and place.store.supports_deletes):
+        sync(ensure_no_existing_node(place, zarr_format=3))
+    return place
+
+
+@contextmanager
+def _kept_on_failure(place, overwrite):
+    """Clear a place to be overwritten; if the block raises, the store is as it was before."""
+    # zarr makes groups of what lies above an array.
+    parts = place.path.split("/") if place.path else []
+    above = ["/".join([*parts[:depth], "zarr.json"]) for depth in range(len(parts))]
+    absent = [key for key in above if not sync(place.store.exists(key))]
+    kept = _folder_kept if isinstance(place.store, LocalStore) else _keys_kept
+    try:
+        with kept(place, overwrite):
+            yield
+    except BaseException:
+        _delete(place.store, absent)
+        raise
+
+
+@contextmanager
+def _folder_kept(place, overwrite):
+    """Keep what is in a folder aside, where a killed process leaves it, until all is written."""
+    folder = place.store.root / place.path
+    folder.mkdir(parents=True, exist_ok=True)
+    before = {path.name for path in folder.iterdir()}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".before.") as aside:
+        aside = Path(aside)
+        try:
+            for name in before if overwrite else ():
+                os.replace(folder / name, aside / name)
+            yield
+        except BaseException:
+            moved = {path.name for path in aside.iterdir()}
+            for path in [*folder.iterdir()]:
+                if path != aside and (path.name in moved or path.name not in before):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for name in moved:
+                os.replace(aside / name, folder / name)
+            raise
+
+
+@contextmanager
+def _keys_kept(place, overwrite):
+    """Keep copies of what is below a place of a store until all is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, copies = sync(_keys_below(place)), StorePath(LocalStore(folder))
+        if overwrite:
+            sync(_copy_all(place, copies))
+        try:
+            if overwrite:
+                _delete(place.store, before)
+            yield
+        except BaseException:
+            stay = set() if overwrite else set(before)
+            _delete(place.store, set(sync(_keys_below(place))) - stay)
+            sync(_copy_all(copies, place))
+            raise
+
+
+async def _keys_below(place):
+    prefix = f"{place.path}/" if place.path else ""
+    return [key async for key in place.store.list_prefix(prefix)]
+
+
+async def _copy_all(source, target):
+    """Copy what is below a place of a store to another; metadata come last."""
+    n_before = len(f"{source.path}/") if source.path else 0
+    for key in sorted(await _keys_below(source), key=lambda key: (key.endswith("zarr.json"), key)):
+        data = await source.store.get(key, default_buffer_prototype())
+        await (target / key[n_before:]).set(data)
+
+
+def _delete(store, keys):
+    if store.supports_deletes:
+        for key in keys:
+            sync(store.delete(key))
 
 
 def _file_of(fingerprint):

@@ -1,11 +1,13 @@
 """Arrays of zarr whose chunks are codes."""
 
+import copy
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from skvqdraw import ClusterBoosting, load_pretrained
 from skvqdraw.codec import compress, decompress, inspect
@@ -264,3 +266,132 @@ def test_arrays_that_cannot_be(tmp_path, model, options, message):
         )
     with pytest.raises(TypeError, match="must be a fitted model of skvqdraw or the name"):
         register(3)
+
+
+def contents(store):
+    """Return what is in a store: a folder, or a dict of buffers."""
+    if isinstance(store, dict):
+        return {key: value.to_bytes() for key, value in store.items()}
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in store.rglob("*")
+    }
+
+
+def rows_to_refuse(X):
+    return {
+        "features": X[:, :1],
+        "NaN": np.where(np.arange(len(X))[:, None] == len(X) - 1, np.nan, X),
+        "strings": X.astype(str),
+        "complex": X + 1j,
+        "dates": X.astype("M8[s]"),
+        "ragged": [[1], [2, 3]],
+        "scalar": 3.0,
+        "one axis": X[0],
+        "transposed": X.T,
+        "a shape of its own": X.reshape(-1, 3, 2),
+    }
+
+
+@pytest.mark.parametrize("kind", ["folder", "dict", "memory", "new"])
+@pytest.mark.parametrize("wrong", rows_to_refuse(np.zeros((9, 6))))
+def test_rows_that_are_refused_change_no_store(tmp_path, model, X, kind, wrong):
+    model = copy.deepcopy(model)
+    model._keep_row_shape((2, 3))
+    inside = {"folder": tmp_path / "a", "new": tmp_path}.get(kind, {})
+    memory = zarr.storage.MemoryStore(inside) if kind == "memory" else None
+    store = memory or {"new": tmp_path / "a"}.get(kind, inside)
+    if kind != "new":
+        create_array(store, model, X[:20])
+    before = contents(inside)
+    with pytest.raises((TypeError, ValueError), match="X|rows"):
+        create_array(store, model, rows_to_refuse(X)[wrong], overwrite=True)
+    assert contents(inside) == before
+    array = create_array(store, model, X.reshape(-1, 2, 3), overwrite=True)
+    np.testing.assert_array_equal(array[:].reshape(X.shape), model.reconstruct(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chunk_rows": 0}, "chunk_rows == 0, must be >= 1"),
+        ({"chunk_rows": 2.5}, "chunk_rows must be an instance of int"),
+        ({"shape": (3, 6)}, r"shape must be that of X, \(250, 6\); got \(3, 6\)"),
+        ({"X": None, "shape": 5, "dtype": "f4"}, "shape must be a tuple of integers; got 5"),
+        ({"X": None, "shape": (), "dtype": "f4"}, "shape must have two axes or more"),
+        ({"X": None, "shape": (9, 3, 2), "dtype": "f4"}, r"shape must have rows of shape \(2, 3\)"),
+        ({"X": None, "shape": (9, 2, 2), "dtype": "f4"}, "shape must have the 6 numbers of a row"),
+        ({"dtype": "u1"}, "X must be from 0 to 255 to be stored as dtype=uint8; it is from -"),
+        ({"chunks": (9, 6)}, "chunks must be left out"),
+        ({"model": "digits"}, "model must be a fitted model of skvqdraw; got str"),
+        ({"model": ClusterBoosting()}, "not fitted"),
+        ({"fill_value": "a"}, "."),
+        ({"no_such": 1}, "no_such"),
+    ],
+)
+def test_options_that_are_refused_change_no_store(tmp_path, model, X, options, message):
+    model = copy.deepcopy(model)
+    model._keep_row_shape((2, 3))
+    create_array(tmp_path / "a", model, X[:20])
+    before = contents(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=message):
+        create_array(tmp_path / "a", **{"model": model, "X": X, "overwrite": True, **options})
+    with pytest.raises(ValueError, match="An array exists in store"):
+        create_array(tmp_path / "a", model, X)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "dict"])
+@pytest.mark.parametrize("name", [None, "group/a"])
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("n_writes", range(4))
+def test_a_store_that_fails_is_as_it_was(
+    tmp_path, model, X, monkeypatch, kind, name, overwrite, n_writes
+):
+    store = {} if kind == "dict" else tmp_path
+    if name or overwrite:
+        create_array(store, model, X[:20], name="other/b")
+    if overwrite:
+        create_array(store, model, X[:20], name=name, overwrite=True, chunk_rows=5)
+    before = {key: data for key, data in contents(store).items() if data is not None}
+    cls = zarr.storage.MemoryStore if kind == "dict" else zarr.storage.LocalStore
+    write, left = cls.set, [n_writes]
+
+    async def fails_once(self, key, value):
+        if kind == "dict" or self.root == tmp_path:
+            left[0] -= 1
+            if left[0] == -1:
+                raise OSError("no space left on device")
+        await write(self, key, value)
+
+    monkeypatch.setattr(cls, "set", fails_once)
+    with pytest.raises(OSError, match="no space left"):
+        create_array(store, model, X, name=name, overwrite=overwrite, chunk_rows=125)
+    after = {key: data for key, data in contents(store).items() if data is not None}
+    assert after == before
+    array = create_array(store, model, X, name=name, overwrite=overwrite, chunk_rows=125)
+    np.testing.assert_array_equal(array[:], model.reconstruct(X))
+
+
+def test_frames_tensors_and_lists_are_rows(tmp_path, X):
+    pd, torch = pytest.importorskip("pandas"), pytest.importorskip("torch")
+    frame = pd.DataFrame(X).add_prefix("feature ")
+    model = ClusterBoosting(n_stages=3, n_options=8, random_state=0).fit(frame)
+    expected = model.decode(model.encode(frame))
+    np.testing.assert_array_equal(create_array({}, model, frame)[:], expected)
+    with pytest.raises(ValueError, match="feature names should match"):
+        create_array({}, model, frame.iloc[:, ::-1])
+    for rows in (torch.tensor(X), [*X]):
+        with pytest.warns(UserWarning, match="does not have valid feature names"):
+            np.testing.assert_array_equal(create_array({}, model, rows)[:], expected)
+    with pytest.raises(TypeError, match="X must be an array of rows; got Tensor"):
+        create_array({}, model, torch.tensor(X, requires_grad=True))
+    with pytest.raises(TypeError, match="[Ss]parse"):
+        create_array({}, model, sparse.csr_array(X))
+
+
+def test_groups_above_an_array_are_made(tmp_path, model, X):
+    for store in ({}, tmp_path):
+        create_array(store, model, X, name="group/a")
+        group = zarr.open_group(store, mode="r")
+        np.testing.assert_array_equal(group["group"]["a"][:], model.reconstruct(X))
