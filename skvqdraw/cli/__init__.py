@@ -28,7 +28,7 @@ def main(argv=None):
         warnings.showwarning = lambda message, *_, **__: _tell("warning", message)
         try:
             for line in getattr(commands, arguments.command)(arguments):
-                sys.stdout.write(line + "\n")
+                _write(sys.stdout, line)
             sys.stdout.flush()
         except KeyboardInterrupt:
             _tell("interrupted", "no file is half written")
@@ -44,4 +44,13 @@ def main(argv=None):
 
 
 def _tell(what, message):
-    sys.stderr.write(f"skvqdraw: {what}: {' '.join(str(message).split())}\n")
+    _write(sys.stderr, f"skvqdraw: {what}: {' '.join(str(message).split())}")
+
+
+def _write(stream, line):
+    """Write a line; characters that a stream cannot encode, such as those of names, are escaped."""
+    try:
+        stream.write(f"{line}\n")
+    except UnicodeEncodeError:
+        escaped = line.encode(stream.encoding, "backslashreplace").decode(stream.encoding)
+        stream.write(f"{escaped}\n")
