@@ -5,7 +5,8 @@ import re
 
 from .._version import __version__
 
-_ROWS = "an .npy file, an .npz file, or a folder of PNG images of one size"
+_ROWS_READ = "an .npy file, an .npz file, or a folder of images of one size and kind"
+_ROWS_WRITTEN = "an .npy file, an .npz file, or a folder of PNG images"
 _EPILOG = """\
 a first try:
   skvqdraw fit digits/ -o digits.safetensors --time 60
@@ -44,7 +45,9 @@ def _fit(commands):
         default=64,
         help="what each is chosen from: 64 take 6 bits [64]",
     )
-    command.add_argument("--time", type=float, help="seconds of training; longer is better [300]")
+    command.add_argument(
+        "--time", type=_seconds, help="seconds of training; longer is better [300]"
+    )
     command.add_argument(
         "--steps", type=_positive, help="steps of training instead, for the same model each time"
     )
@@ -106,7 +109,7 @@ def _command(commands, name, summary):
 
 
 def _data(command):
-    command.add_argument("data", metavar="DATA", help=_ROWS)
+    command.add_argument("data", metavar="DATA", help=_ROWS_READ)
     command.add_argument("--key", help="which array of an .npz file [the only one, or X]")
 
 
@@ -121,8 +124,8 @@ def _target(command, metavar, text):
 
 
 def _rows_target(command):
-    _target(command, "ROWS", f"what to write: {_ROWS}")
-    _image_shape(command, "rows are images of this size [what the model says, else flat]")
+    _target(command, "ROWS", f"what to write: {_ROWS_WRITTEN}")
+    _image_shape(command, "rows are images of this size [as those that the model was fitted on]")
 
 
 def _image_shape(command, text):
@@ -137,6 +140,16 @@ def _positive(text):
     if not re.fullmatch(r"0*[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"must be an integer of at least 1; got {text}")
     return int(text)
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0; got {text}")
+    return seconds
 
 
 def _shape(text):
