@@ -3,6 +3,7 @@
 import json
 import math
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from numbers import Integral
 
 import numpy as np
@@ -160,12 +161,9 @@ class Storable(BaseEstimator):
             setattr(self, name, self._learned[name]._unpickled(state[name], self))
 
 
-def _without_single_channels(shape):
-    """Return a shape without the axes of size 1 at its end: one channel, or none, are the same."""
-    shape = [*shape]
-    while shape and shape[-1] == 1:
-        shape.pop()
-    return shape
+def same_row_shape(shape, other):
+    """Whether two shapes of rows are the same: one channel may have an axis or none."""
+    return all(a == b for a, b in zip_longest(shape, other, fillvalue=1))
 
 
 # How many times as far from the mean as the training data rows are that lead to a warning.
@@ -331,7 +329,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
     def _keep_row_shape(self, shape):
         """Keep the shape that the training rows had, where the network knows none."""
         self._check_row_shape(shape, "rows")
-        self._row_shape = tuple(shape)
+        if self.row_shape_ is None:
+            self._row_shape = tuple(shape)
 
     def _check_row_shape(self, shape, what):
         """Refuse rows with axes of their own that are not those of the training rows."""
@@ -341,7 +340,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
                 f"{what} must have the {self.n_features_in_} numbers of a row; got rows of shape "
                 f"{tuple(shape)}."
             )
-        if own is not None and _without_single_channels(shape) != _without_single_channels(own):
+        if own is not None and not same_row_shape(shape, own):
             raise ValueError(
                 f"{what} must have rows of shape {own}, as this {type(self).__name__} was fitted "
                 f"on; got rows of shape {tuple(shape)}. Bring their axes into that order, for "

@@ -1,8 +1,12 @@
 """The command skvqdraw: what it says, what it writes, and how it fails."""
 
+import io
 import re
 import shlex
+import struct
 import sys
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,8 @@ from skvqdraw.cli import commands, main, rows
 from skvqdraw.priors import MarginalPrior
 
 Image = pytest.importorskip("PIL.Image")
+# Samples are rarely within the range of the training rows, and that is told.
+pytestmark = pytest.mark.filterwarnings("ignore:.* were clipped:UserWarning")
 PAGE = Path(__file__).parents[1] / "docs" / "command-line.md"
 
 
@@ -63,7 +69,9 @@ def test_the_documented_transcript(tmp_path, monkeypatch, capsys):
             exec(words[2], {})
         else:
             assert words[0] == "skvqdraw"
-            assert main(words[1:]) == int("error" in expected)
+            with warnings.catch_warnings():
+                warnings.simplefilter("default")
+                assert main(words[1:]) == int("error" in expected)
         said = capsys.readouterr()
         assert masked(said.out + said.err) == masked(expected)
     assert np.load("decoded.npy").shape == (1797, 8, 8)
@@ -72,7 +80,8 @@ def test_the_documented_transcript(tmp_path, monkeypatch, capsys):
 
 def masked(text):
     text = re.sub(r"[0-9a-f]{64}", "<fingerprint>", text)
-    return re.sub(r"\b\d+\.\d+\b|(?<=rows: )\d+|(?<=the model of )[\d,]+", "<number>", text)
+    number = r"\b\d+\.\d+\b|(?<=rows: )\d+|(?<=the model of )[\d,]+|(?<=warning: )\d+"
+    return re.sub(number, "<number>", text)
 
 
 def test_rows_come_back_as_they_were(folder):
@@ -82,7 +91,7 @@ def test_rows_come_back_as_they_were(folder):
     assert Path("X.skvq").read_bytes() == codec.compress(model, X)
     for target in ("Y.npy", "Y.npz", "Y"):
         assert run(f"decompress X.skvq -m m.safetensors -o {target} --image-shape 4x3") == 0
-        found, shape = rows.read(target)
+        found, shape, _ = rows.read(target)
         assert shape == (4, 3)
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, expected)
@@ -122,7 +131,9 @@ def test_folders_of_images(tmp_path, mode):
     for i in range(3):
         image = Image.fromarray(np.roll(pixels, i, axis=0)).convert(mode)
         image.save(tmp_path / "images" / f"{i}.PNG")
-    X, shape = rows.read(tmp_path / "images")
+    X, shape, lines = rows.read(tmp_path / "images")
+    assert "3 images" in lines[0]
+    assert "0 other entries were left out" in lines[0]
     channels = {"L": (), "1": (), "RGBA": (4,)}.get(mode, (3,))
     assert shape == (5, 6, *channels)
     if mode == "RGB":
@@ -135,9 +146,6 @@ def test_folders_of_images(tmp_path, mode):
     np.testing.assert_array_equal(rows.read(tmp_path / "wide")[0], X)
     Image.new("L", (9, 9)).save(tmp_path / "images" / "a.png")
     with pytest.raises(ValueError, match="images must be of one size and kind: .*a.png has shape"):
-        rows.read(tmp_path / "images")
-    Image.new("I;16", (9, 9)).save(tmp_path / "images" / "0.png")
-    with pytest.raises(ValueError, match="8 bits a channel; its mode is I;16"):
         rows.read(tmp_path / "images")
 
 
@@ -182,6 +190,21 @@ def test_folders_of_images(tmp_path, mode):
             1,
             "decoded with --allow-truncated; inspect",
         ),
+        ("fit X.npy -o a --time 0", 2, "must be a number of seconds above 0; got 0"),
+        ("fit X.npy -o a --time nan", 2, "must be a number of seconds above 0; got nan"),
+        ("fit X.npy -o a --time soon", 2, "must be a number of seconds above 0; got soon"),
+        ("fit X.npy -o a --image-shape 3x4", 1, "must be (4, 3), the shape of the rows in X.npy"),
+        ("fit flat12.npy -o a --image-shape 5x5", 1, "--image-shape must have the 12 numbers"),
+        ("fit first.npy -o a", 1, "channels last: numpy.moveaxis(X, 1, -1)"),
+        ("fit flat60.npy -o a --image-shape 3x4x5", 1, "numpy.moveaxis(X, 1, -1)"),
+        ("compress turned.npy -m shaped -o a", 1, "turned.npy must have rows of shape (4, 3), as"),
+        ("compress turned -m shaped -o a", 1, "turned must have rows of shape (4, 3), as this"),
+        ("compress first.npy -m shaped -o a", 1, "first.npy must have the 12 numbers of a row"),
+        ("sample -m shaped -o a --image-shape 3x4", 1, "--image-shape must have rows of shape (4"),
+        ("decompress X.skvq -m shaped -o a --image-shape 6x2", 1, "must have rows of shape (4, 3)"),
+        ("sample -m m.safetensors -o a.v1 --image-shape 4x3", 1, "must be an .npy file, an .npz"),
+        ("sample -m m.safetensors -o other.v1", 1, "other files than PNG images"),
+        ("info empty.skvq", 1, "empty.skvq is empty: neither a model nor compressed rows"),
         ("info nothing", 1, "No such file or directory: 'nothing'"),
     ],
 )
@@ -203,6 +226,16 @@ def test_errors_are_one_line_and_leave_nothing(folder, capsys, line, status, mes
     Path("X.skvq").write_bytes(data)
     Path("half.skvq").write_bytes(data[:-1])
     Path("empty").mkdir()
+    Path("empty.skvq").touch()
+    Path("other.v1").mkdir()
+    Path("other.v1", "precious.txt").touch()
+    np.save("flat12.npy", X)
+    np.save("flat60.npy", np.zeros((9, 60)))
+    np.save("first.npy", np.zeros((9, 3, 4, 5)))
+    np.save("turned.npy", X.reshape(-1, 3, 4))
+    rows.write(X, "turned", (3, 4))
+    model._keep_row_shape((4, 3))
+    model.save("shaped")
     Path("other").mkdir()
     Path("other", "precious.txt").touch()
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
@@ -309,11 +342,72 @@ def test_folders_of_others_stay_and_the_old_one_too(folder, monkeypatch):
     assert len(list(Path().glob(".Y*"))) == 2
 
 
-def test_white_is_what_the_model_has_seen(folder):
+def of_rows(X):
+    X = X.reshape(len(X), -1)
+    return ClusterBoosting(n_stages=3, n_options=4, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "expected"),
+    [
+        (np.eye(4, dtype=np.uint8), (0, 255)),
+        (np.eye(4, dtype=np.uint16), (0, 65535)),
+        (np.eye(4, dtype=bool), (0, 1)),
+        (np.eye(4), (0, 1)),
+        (2 * np.eye(4), (0, 255)),
+        (255 * np.eye(4, dtype=np.int64), (0, 255)),
+        (2 * np.eye(4) - 1, (-1, 1)),
+        (300 * np.eye(4), (0, 300)),
+        (np.full((4, 4), -3.0), (-3, -2)),
+    ],
+)
+def test_black_and_white_are_those_of_the_training_rows(X, expected):
+    assert commands._black_and_white(of_rows(X)) == expected
+
+
+def test_models_of_older_versions_guess_what_is_white(folder):
     model, X = folder
-    small = ClusterBoosting(n_stages=3, n_options=4, random_state=0).fit(X / 255)
-    assert commands._white(model) == 255
-    assert commands._white(small) == 1
+    small = of_rows(X / 255)
+    for each in (model, small):
+        del each.data_range_
+    assert commands._black_and_white(model) == (0, 255)
+    assert commands._black_and_white(small) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "offset"),
+    [(np.uint8, 1, 0), (np.uint16, 257, 0), (float, 1 / 255, 0), (np.float32, 2 / 255, -1)],
+)
+def test_images_are_as_dark_as_the_training_rows(tmp_path, monkeypatch, dtype, scale, offset):
+    """Of mostly black rows, too: two images, and a code for each, so that samples are rows."""
+    monkeypatch.chdir(tmp_path)
+    levels = np.zeros((2, 4, 5), np.uint8)
+    levels[0, 1, 2] = 255
+    levels[1, 3, 1] = 4
+    X = (levels * float(scale) + offset).astype(dtype)
+    np.save("X.npy", X)
+    line = "--estimator cluster-boosting --stages 1 --options 2 --seed 0 --quiet"
+    assert run(f"fit X.npy -o m {line}") == 0
+    assert run("sample -m m -o new -n 20 --seed 0 --quiet") == 0
+    Y, shape, _ = rows.read("new")
+    assert shape == (4, 5)
+    assert Y.dtype == (np.uint16 if dtype == np.uint16 else np.uint8)
+    expected = levels.reshape(2, -1).astype(int) * (257 if dtype == np.uint16 else 1)
+    assert {tuple(y) for y in Y.tolist()} == {tuple(x) for x in expected.tolist()}
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_is_clipped_is_told(folder):
+    X = np.float32([[-0.1, 0.5, 1.001, 1.2, 0, 1]])
+    with pytest.warns(UserWarning, match=r"^2 of 6 numbers were outside 0 to 1, .* were clipped"):
+        rows.write(X, "Y", (2, 3), white=1)
+    assert rows.read("Y")[0].tolist() == [[0, 128, 255, 255, 0, 255]]
+    with pytest.warns(UserWarning, match="several channels are written with 8 bits"):
+        rows.write(np.full((1, 12), 65535, np.uint16), "Z", (2, 2, 3), white=65535)
+    assert (rows.read("Z")[0] == 255).all()
+    for shape in ((2, 1, 6), (2, 1, 3, 2)):
+        with pytest.raises(ValueError, match="that of an image of 1, 3 or 4 channels"):
+            rows.write(np.zeros((1, 12)), "W", shape)
 
 
 @pytest.mark.filterwarnings("default")
@@ -361,3 +455,150 @@ def test_python_m_skvqdraw(folder, monkeypatch, capsys):
         runpy.run_module("skvqdraw", run_name="__main__")
     assert not ended.value.code
     assert capsys.readouterr().out == f"skvqdraw {skvqdraw.__version__}\n"
+
+
+@pytest.mark.parametrize("estimator", ["vqdraw", "cluster-boosting"])
+def test_models_that_were_fitted_on_images_know_their_shape(folder, estimator):
+    line = "--stages 2 --options 5 --steps 60 --seed 0 --quiet --estimator " + estimator
+    assert run(f"fit X.npy -o new {line}") == 0
+    assert skvqdraw.load("new").row_shape_ == (4, 3)
+    np.save("axis.npy", np.load("X.npy")[..., None])
+    for data in ("X.npy", "axis.npy"):
+        assert run(f"compress {data} -m new -o X.skvq --quiet --force") == 0
+    assert run("decompress X.skvq -m new -o Y.npy --quiet") == 0
+    assert np.load("Y.npy").shape == (30, 4, 3)
+    assert run("decompress X.skvq -m new -o Z.npy --quiet --image-shape 4x3x1") == 0
+    assert np.load("Z.npy").shape == (30, 4, 3, 1)
+    assert run("sample -m new -o S --quiet") == 0
+
+
+def saved(path, mode="L", size=(6, 5), **options):
+    image = Image.new(mode, size)
+    image.putpixel(
+        (1, 2), {"1": 1, "L": 200, "P": 1, "I;16": 999}.get(mode, (200, 9, 3, 77)[: len(mode)])
+    )
+    if mode == "P":
+        image.putpalette([0, 0, 0, 250, 120, 30])
+    image.save(path, **options)
+
+
+def test_a_folder_says_what_it_holds_and_what_it_leaves_out(folder, capsys):
+    Path("in", "subfolder.png").mkdir(parents=True)
+    for suffix in ("png", "JPG", "bmp", "webp", "tiff"):
+        saved(f"in/{suffix}.{suffix}", "RGB", **{"lossless": True} if suffix == "webp" else {})
+    Path("in", "._png.png").write_bytes(b"of macOS")
+    Path("in", "notes.txt").touch()
+    Path("in", "gone.png").symlink_to("nowhere.png")
+    line = "fit in -o m --estimator cluster-boosting --stages 1 --options 2 --quiet"
+    assert run(line) == 0
+    assert capsys.readouterr().out.startswith(
+        "in: 5 images of shape (5, 6, 3) (8 bits, RGB) were read; 4 other entries were left out: "
+        "files of macOS (1), dangling links (1), no images (1), subfolders (1)\n"
+    )
+    X, shape, _ = rows.read("in")
+    assert shape == (5, 6, 3)
+    for pixels in X[[1, 2, 3, 4]].reshape(-1, 5, 6, 3):  # all but the JPEG
+        assert pixels[2, 1].tolist() == [200, 9, 3]
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparency", "hidden"),
+    [
+        ("P", 0, (0, 0, 0)),
+        ("P", b"\x00\xff", (0, 0, 0)),
+        ("RGB", (0, 0, 0), (0, 0, 0)),
+        ("L", 0, (0,) * 3),
+    ],
+)
+def test_transparent_colors_become_a_channel(folder, mode, transparency, hidden):
+    Path("in").mkdir()
+    saved("in/0.png", mode, transparency=transparency)
+    X, shape, lines = rows.read("in")
+    assert shape == (5, 6, 4)
+    assert "8 bits, RGB with alpha" in lines[0]
+    pixels = X.reshape(5, 6, 4)
+    assert pixels[0, 0].tolist() == [*hidden, 0]
+    assert pixels[2, 1, 3] == 255
+    saved("in/1.png", mode)
+    with pytest.raises(ValueError, match=r"of one size and kind: in/1.png .* and in/0.png .*alpha"):
+        rows.read("in")
+
+
+def test_bits_are_kept_or_refused(folder):
+    Path("in").mkdir()
+    saved("in/0.png", "I;16")
+    X, shape, lines = rows.read("in")
+    assert (X.dtype, X.max(), shape) == (np.uint16, 999, (5, 6))
+    assert "16 bits, gray" in lines[0]
+    rows.write(X, "again", shape, 0, 65535)
+    np.testing.assert_array_equal(rows.read("again")[0], X)
+    saved("in/1.png", "L")
+    with pytest.raises(ValueError, match=r"0.png \(5, 6\) \(16 bits, gray\)"):
+        rows.read("in")
+
+
+def png_of_16_bits(color_type, n_channels):
+    """Return a PNG image of one black pixel, which Pillow cannot write."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    head = struct.pack(">IIBBBBB", 1, 1, 16, color_type, 0, 0, 0)
+    data = zlib.compress(bytes(1 + 2 * n_channels))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("color_type", "n_channels"), [(2, 3), (4, 2), (6, 4)])
+def test_several_channels_of_16_bits_are_refused(folder, color_type, n_channels):
+    Path("in").mkdir()
+    Path("in", "0.png").write_bytes(png_of_16_bits(color_type, n_channels))
+    with pytest.raises(ValueError, match=r"in/0.png must have 8 bits a channel.* it has 16"):
+        rows.read("in")
+
+
+def test_modes_that_are_not_read_are_named(folder):
+    Path("in").mkdir()
+    Image.new("CMYK", (6, 5)).save("in/0.png", format="JPEG")
+    with pytest.raises(ValueError, match=r"gray, RGB or of a palette; its mode is CMYK. Convert"):
+        rows.read("in")
+
+
+def test_images_are_read_as_they_are_meant_to_be_seen(folder):
+    Path("in").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn to the right
+    saved("in/0.png", "L", exif=exif)
+    X, shape, _ = rows.read("in")
+    assert shape == (6, 5)
+    assert X.reshape(shape)[1, 2] == 200
+
+
+def test_of_several_frames_the_first_is_read_and_that_is_told(folder):
+    Path("in").mkdir()
+    frames = [Image.new("L", (6, 5), gray) for gray in (10, 20)]
+    frames[0].save("in/0.gif", save_all=True, append_images=frames[1:])
+    X, _, lines = rows.read("in")
+    assert set(X.ravel().tolist()) == {10}
+    assert "of 1 of them the first frame alone" in lines[0]
+
+
+def test_folders_with_a_suffix_are_written_if_they_are_there(folder):
+    Path("out.v1").mkdir()
+    assert run("sample -m m.safetensors -o out.v1 --image-shape 4x3 -n 3 --quiet") == 0
+    assert len(list(Path("out.v1").glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_names_that_a_stream_cannot_encode_are_escaped(folder, monkeypatch, encoding):
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    line = "--estimator cluster-boosting --stages 1 --options 2 --quiet"
+    assert run(f"fit X.npy -o 数据.m {line}") == 0
+    assert run("info 数据") == 1
+    for stream in streams:
+        stream.flush()
+        assert b"\\u6570\\u636e" in stream.buffer.getvalue()
+    assert Path("数据.m").exists()

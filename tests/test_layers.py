@@ -49,7 +49,7 @@ LAYERS = [
     ),
     (set(), "plot/_display plot/_code_usage plot/_loss_curve plot/_proposals"),
     (set(), "plot/_rate_distortion plot/_samples plot/_stages plot/__init__"),
-    ({"PIL"}, "cli/rows cli/arguments cli/commands cli/__init__ __main__"),
+    ({"PIL"}, "cli/images cli/rows cli/arguments cli/commands cli/__init__ __main__"),
     ({"zarr"}, "zarr"),
     (set(), "__init__"),
 ]
