@@ -558,6 +558,20 @@ def test_several_channels_of_16_bits_are_refused(folder, color_type, n_channels)
         rows.read("in")
 
 
+def test_bits_of_other_formats_are_kept_or_refused(folder):
+    Path("in").mkdir()
+    Path("in", "0.pgm").write_bytes(b"P5 2 1 65535\n\x00\x01\x02\x03")
+    X, _, lines = rows.read("in")
+    assert X.tolist() == [[1, 0x203]]
+    assert "16 bits, gray" in lines[0]
+    Path("in", "0.pgm").unlink()
+    Path("in", "0.ppm").write_bytes(b"P6 1 1 65535\n" + bytes(6))
+    with pytest.raises(ValueError, match="it has 16. Convert it, or give rows as an .npy file"):
+        rows.read("in")
+    Path("in", "0.ppm").write_bytes(b"P6 1 1 255\n" + bytes(3))
+    assert rows.read("in")[0].tolist() == [[0, 0, 0]]
+
+
 def test_modes_that_are_not_read_are_named(folder):
     Path("in").mkdir()
     Image.new("CMYK", (6, 5)).save("in/0.png", format="JPEG")

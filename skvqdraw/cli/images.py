@@ -116,7 +116,12 @@ def _bits(image, path):
             return file.read(26)[24]  # the header is the first chunk
     if image.format == "TIFF":
         return int(np.max(image.tag_v2.get(258, 8)))
-    return 16 if image.mode in _SIXTEEN_BITS else 8
+    for decoder, _, _, how in image.tile:
+        if decoder == "ppm":
+            return int(how[-1]).bit_length()  # the largest number of a file
+        if decoder == "SGI16" or ";16" in str(how):
+            return 16
+    return 16 if image.mode in _SIXTEEN_BITS else 32 if image.mode in ("I", "F") else 8
 
 
 def _problem(image, n_bits):
@@ -132,10 +137,8 @@ def _problem(image, n_bits):
 
 
 def _is_deep(image, n_bits):
-    """Whether an image is gray and has more than 8 bits; old versions of Pillow call it I."""
-    return image.mode in _SIXTEEN_BITS or (
-        image.mode == "I" and image.format == "PNG" and n_bits == 16
-    )
+    """Whether an image is gray and has 9 to 16 bits; of some formats Pillow's mode is then I."""
+    return image.mode in _SIXTEEN_BITS or (image.mode == "I" and n_bits <= 16)
 
 
 def _array(image, n_bits):
