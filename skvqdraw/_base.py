@@ -343,8 +343,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         if own is not None and not same_row_shape(shape, own):
             raise ValueError(
                 f"{what} must have rows of shape {own}, as this {type(self).__name__} was fitted "
-                f"on; got rows of shape {tuple(shape)}. Bring their axes into that order, for "
-                "example with numpy.moveaxis."
+                f"on; got rows of shape {tuple(shape)}. Give rows of that size, with their axes in "
+                "that order: numpy.moveaxis moves them."
             )
 
     def _validate_X(self, X, *, reset):

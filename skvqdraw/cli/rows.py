@@ -51,7 +51,9 @@ def check_target(path, force, *, rows, inputs=()):
         raise FileNotFoundError(f"there is no folder {path.parent} to write to.")
     is_folder = rows and is_for_images(path)
     if is_folder and path.suffix and not path.is_dir():
-        raise ValueError(f"{given} must be {_KINDS}.")
+        raise ValueError(
+            f"{given} must be {_KINDS}, which must be there already if its name has a suffix."
+        )
     if path.exists():
         _check_replaced(path, given, force, is_folder, inputs)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}."):
