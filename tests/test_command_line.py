@@ -412,10 +412,12 @@ def test_what_is_clipped_is_told(folder):
 
 @pytest.mark.filterwarnings("default")
 def test_few_steps_are_told(folder, capsys):
-    line = "fit X.npy -o a.safetensors --steps 2 --seed 0 --stages 2 --options 3 --quiet"
+    line = "fit X.npy -o a.safetensors --time 1e-6 --seed 0 --stages 2 --options 3 --quiet"
     for each in (line, line.replace("a.safe", "b.safe")):
         assert run(each) == 0
-        assert "warning: only 2 steps were made" in capsys.readouterr().err
+        message = capsys.readouterr().err
+        assert "warning: --time=1e-06 ended the fit after 1 steps, fewer than 50" in message
+        assert "Raise --time" in message
     same = (skvqdraw.load(f"{name}.safetensors").fingerprint() for name in "ab")
     assert len(set(same)) == 1
 

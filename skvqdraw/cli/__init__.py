@@ -8,6 +8,8 @@ from . import commands
 from .arguments import parsed
 
 _INTERRUPTED = 130  # as shells have it
+# Parameters that messages name, as options.
+_OPTIONS = {"allow_truncated=True": "--allow-truncated", "max_time": "--time"}
 
 
 def main(argv=None):
@@ -37,14 +39,16 @@ def main(argv=None):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (OSError, ValueError, TypeError, RuntimeError, MemoryError, ImportError) as error:
-            message = str(error) or type(error).__name__
-            _tell("error", message.replace("allow_truncated=True", "--allow-truncated"))
+            _tell("error", str(error) or type(error).__name__)
             return 1
     return 0
 
 
 def _tell(what, message):
-    _write(sys.stderr, f"skvqdraw: {what}: {' '.join(str(message).split())}")
+    message = " ".join(str(message).split())
+    for parameter, option in _OPTIONS.items():
+        message = message.replace(parameter, option)
+    _write(sys.stderr, f"skvqdraw: {what}: {message}")
 
 
 def _write(stream, line):

@@ -9,15 +9,14 @@ from .. import codec
 from .._base import CodeTransformer, same_row_shape
 from .._cluster_boosting import ClusterBoosting
 from .._vqdraw import VQDRAW
-from .._warn import warn
 from ..io import load
 from ..refiners import ConvRefiner
 from ..streams.container import MAGIC
 from . import images, rows
 from .rows import check_target
 
-# Rows whose error is told after a fit, its seconds if nothing is said, and steps that are too few.
-_JUDGED, _SECONDS, _FEW_STEPS = 2_000, 300, 50
+# Rows whose error is given after a fit, and seconds of a fit without --time and --steps.
+_JUDGED, _SECONDS = 2_000, 300
 
 
 def fit(arguments):
@@ -43,10 +42,6 @@ def fit(arguments):
     if row_shape is not None:
         model._keep_row_shape(row_shape)
     model.save(arguments.output)
-    if getattr(model, "n_steps_", _FEW_STEPS) < _FEW_STEPS:
-        warn(
-            f"only {model.n_steps_} steps were made; a larger --time, or smaller rows, are better."
-        )
     judged = X[:_JUDGED]
     yield f"{arguments.output}: {_about_codes(model)}"
     yield f"loss of the first {len(judged):,} rows: {-model.score(judged):.4g}"
