@@ -19,6 +19,14 @@ __all__ = ["LogMelSpectrogram"]
 _SPREADS = 50
 # How far phases go on as they changed last: what the paper of the fast algorithm recommends.
 _MOMENTUM = 0.99
+# Full scale of signed samples, by their bits.
+_FULL_SCALE = {bits: 2 ** (bits - 1) for bits in (8, 16, 24, 32, 64)}
+# A larger absolute value of a float is not overshoot but another unit. Resampling and mixing
+# overshoot by a factor of a few, and `inverse_transform` of 0 decibels in all bands by 16. 16-bit
+# samples with a peak below this bound are quieter than -60 decibels: noise at most.
+_MOST_OVERSHOOT = 32
+# What `inverse_transform` takes, in decibels. Recordings within that bound have less than 40.
+_MOST_DECIBELS = 100
 
 
 class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -45,7 +53,8 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         `frame_length`. Fewer make smoother sound, and more frames of a second.
     floor : float, default=-80.0
         What is less loud counts as silence, in decibels: 0 is a tone as loud as it can be. What
-        codes spend on sounds that nobody hears is lost to others: -50 to -100.
+        codes spend on sounds that nobody hears is lost to others: -50 to -100. The least is -3000,
+        since powers below it are hardly more than 0 in float64.
     n_iter : int, default=32
         Steps of the search for phases in `inverse_transform`. 0 leaves them to chance; more take
         longer, and gain less each.
@@ -58,9 +67,11 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     Notes
     -----
-    It learns nothing: `fit` only checks parameters. Recordings have numbers in [-1, 1]; integers
-    are divided by what makes them so. Sound from `inverse_transform` may be larger at its peaks,
-    where other phases add up: ``clip(-1, 1)`` it before you write a file.
+    It learns nothing: `fit` only checks parameters and recordings. Recordings have numbers in
+    [-1, 1]; those of dtype int16 are divided by 32768. Integers of other dtypes do not show their
+    range, so divide them yourself. Floats beyond 32 are in another unit, and an error names the
+    division. Sound from `inverse_transform` may be larger at its peaks, where other phases add up:
+    ``clip(-1, 1)`` it before you write a file.
 
     References
     ----------
@@ -87,10 +98,11 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     _parameter_constraints: dict = {
         "n_frames": [Interval(Integral, 2, None, closed="left")],
         "n_mels": [Interval(Integral, 1, None, closed="left")],
-        "sample_rate": [Interval(Real, 0, None, closed="neither")],
+        # Below the least, float64 does not resolve the mel scale.
+        "sample_rate": [Interval(Real, 1e-6, None, closed="left")],
         "frame_length": [Interval(Integral, 2, None, closed="left")],
         "hop_length": [Interval(Integral, 1, None, closed="left")],
-        "floor": [Interval(Real, None, 0, closed="neither")],
+        "floor": [Interval(Real, -3000, 0, closed="left")],
         "n_iter": [Interval(Integral, 0, None, closed="left")],
     }
 
@@ -133,7 +145,8 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         TypeError
             If X is no sequence of recordings.
         ValueError
-            If a parameter is out of its range, or a recording is not 1-D or not finite.
+            If a parameter is out of its range, or a recording is not 1-D, not finite or of another
+            dtype or range.
         """
         self._transforms()
         _recordings(X)
@@ -145,8 +158,8 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Parameters
         ----------
         X : sequence of array-likes of shape (n_samples_of_it,)
-            Recordings of any length, at least one, or an array of shape (n_recordings,
-            n_samples_of_each): floats in [-1, 1] or signed integers of any range.
+            Recordings of any length, at least one, or an array or frame of shape (n_recordings,
+            n_samples_of_each): floats in [-1, 1], or int16.
 
         Returns
         -------
@@ -158,7 +171,8 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         TypeError
             If X is no sequence of recordings.
         ValueError
-            If a parameter is out of its range, or a recording is not 1-D or not finite.
+            If a parameter is out of its range, or a recording is not 1-D, not finite or of another
+            dtype or range.
         """
         stft, filters_MF, n_samples = self._transforms()
         waves = _recordings(X)
@@ -189,7 +203,8 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         Raises
         ------
         ValueError
-            If a parameter is out of its range, or X is not 2-D, not finite or of another width.
+            If a parameter is out of its range, or X is not 2-D, not finite, of another width or
+            louder than 100 decibels.
         """
         stft, filters_MF, n_samples = self._transforms()
         X = check_array(X, dtype=np.float64, input_name="X")
@@ -197,6 +212,11 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise ValueError(
                 f"X must have n_frames * n_mels = {self._n_features_out} columns; got "
                 f"{X.shape[1]}. Pass what transform returns, with the same parameters."
+            )
+        if X.max() > _MOST_DECIBELS:
+            raise ValueError(
+                f"X must hold decibels of at most {_MOST_DECIBELS}; got {X.max():.6g}. Pass what "
+                "transform returns, not powers."
             )
         recordings_NL = np.empty((len(X), n_samples), np.float32)
         for piece in pieces(*X.shape, whole_tiles=False):
@@ -208,74 +228,155 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     @property
     def _n_features_out(self):
-        return self.n_frames * self.n_mels
+        return int(self.n_frames) * int(self.n_mels)
 
     def _transforms(self):
         """Return the Fourier transform of frames, mel filters, and how long recordings become."""
         validate_params(self)
-        if self.hop_length > self.frame_length // 2:
+        # Python's: sums of numpy's narrow integers overflow.
+        length, hop, n_frames = map(int, (self.frame_length, self.hop_length, self.n_frames))
+        if hop > length // 2:
             raise ValueError(
-                f"hop_length must be at most half of frame_length={self.frame_length}; got "
-                f"{self.hop_length}. Sound between frames would be lost: set fewer."
+                f"hop_length must be at most half of frame_length={length}; got {hop}. Sound "
+                "between frames would be lost: set fewer."
             )
         stft = ShortTimeFFT.from_window(
             "hann",
             self.sample_rate,
-            self.frame_length,
-            self.frame_length - self.hop_length,
+            length,
+            length - hop,
             fft_mode="onesided2X",
             scale_to="magnitude",
         )
-        # The last sample that frames see: they are centred at multiples of the hop, the first ones
-        # before the recording.
-        n_samples = (self.n_frames + stft.p_min) * self.hop_length - self.frame_length // 2
-        if n_samples < self.frame_length:
+        # Frames are centered at multiples of the hop, the first ones before the recording. It ends
+        # where the frame after the last one would start.
+        n_samples = (n_frames + stft.p_min) * hop - length // 2
+        if n_samples < length:
             raise ValueError(
-                f"n_frames={self.n_frames} frames must be longer than frame_length="
-                f"{self.frame_length} samples; set more frames, or shorter ones."
+                f"n_frames={n_frames} frames must be longer than frame_length={length} samples; "
+                "set more frames, or shorter ones."
             )
+        # With a hop of 1, the last frame would see a single sample, with a window's first weight.
+        # That is 0, so the transform leaves this frame out.
+        n_samples += int(stft.p_num(n_samples) < n_frames)
         return stft, self._filters(stft.f), n_samples
 
     def _filters(self, frequencies_F):
         """Return triangles that are as wide as each other on the mel scale."""
+        n_mels = int(self.n_mels)
         top = 2595 * np.log10(1 + self.sample_rate / 2 / 700)
-        corners = 700 * (10 ** (np.linspace(0, top, self.n_mels + 2) / 2595) - 1)
-        low_M1, middle_M1, high_M1 = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-        rising_MF = (frequencies_F - low_M1) / (middle_M1 - low_M1)
-        falling_MF = (high_M1 - frequencies_F) / (high_M1 - middle_M1)
-        filters_MF = np.minimum(rising_MF, falling_MF).clip(min=0)
-        if not filters_MF.any(axis=1).all():
-            raise ValueError(
-                f"n_mels={self.n_mels} bands must not be narrower than what frames of "
-                f"frame_length={self.frame_length} samples tell apart; set fewer bands, or longer "
-                "frames."
-            )
-        return filters_MF
+        # A frequency is in two bands at most. More bands are refused before a huge matrix is made.
+        if n_mels <= 2 * len(frequencies_F):
+            corners = 700 * (10 ** (np.linspace(0, top, n_mels + 2) / 2595) - 1)
+            low_M1, middle_M1, high_M1 = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+            rising_MF = (frequencies_F - low_M1) / (middle_M1 - low_M1)
+            falling_MF = (high_M1 - frequencies_F) / (high_M1 - middle_M1)
+            filters_MF = np.minimum(rising_MF, falling_MF).clip(min=0)
+            if filters_MF.any(axis=1).all():
+                return filters_MF
+        raise ValueError(
+            f"n_mels={n_mels} bands must not be narrower than what frames of "
+            f"frame_length={self.frame_length} samples tell apart; set fewer bands, or longer "
+            "frames."
+        )
 
 
 def _recordings(X):
-    """Return recordings as 1-D arrays of floats, or say what is wrong with them."""
-    if isinstance(X, (str, bytes)) or not hasattr(X, "__len__"):
+    """Return recordings as 1-D arrays of floats, or refuse them."""
+    single = isinstance(X, (str, bytes, dict, set)) or getattr(X, "shape", None) == ()
+    if single or not hasattr(X, "__len__"):
         raise TypeError(
             "X must be a sequence of recordings, 1-D arrays of numbers; got "
             f"{type(X).__name__}. Pass [X] if it is a single one."
         )
-    waves = [np.asarray(wave) for wave in X]
+    if hasattr(X, "columns"):  # of a frame, which iterates over its columns or over their names
+        X = _rows_of_frame(X)
+    waves = [_wave(wave, row) for row, wave in enumerate(X)]
     if not waves:
         raise ValueError("X must hold at least one recording; got none. Pass some.")
-    for row, wave in enumerate(waves):
-        if wave.ndim != 1 or wave.dtype.kind not in "if":
-            raise ValueError(
-                "X must hold recordings, 1-D arrays of floats or signed integers; got shape "
-                f"{wave.shape} and dtype {wave.dtype} at row {row}. Mix channels into one, and "
-                "pass [X] if X is a single recording."
-            )
-        if wave.dtype.kind == "f" and not np.isfinite(wave).all():
-            raise ValueError(
-                f"X must hold finite numbers; got NaN or infinity at row {row}. Leave it out, or "
-                "fill what is missing with 0."
-            )
-    return [w if w.dtype.kind == "f" else w / -float(np.iinfo(w.dtype).min) for w in waves]
+    _check_scale(waves)
+    return [w if w.dtype.kind == "f" else w / float(_FULL_SCALE[16]) for w in waves]
+
+
+def _rows_of_frame(X):
+    """Return the rows of a pandas or polars frame."""
+    rows = np.asarray(X)
+    # pandas' nullable numbers come as objects; missing ones are no numbers and stay objects.
+    if rows.dtype == object and all(isinstance(value, Real) for value in rows.flat):
+        rows = np.asarray(rows.tolist())
+    return rows
+
+
+def _wave(wave, row):
+    """Return a recording as a 1-D array of finite numbers, or refuse it."""
+    if np.ma.is_masked(wave):
+        raise ValueError(
+            f"X must hold no masked values; got some at row {row}. Leave it out, or fill them with "
+            "0: x.filled(0)."
+        )
+    try:
+        wave = np.asarray(wave)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError is PyTorch's
+        raise ValueError(
+            "X must hold recordings, 1-D arrays of floats or int16; got "
+            f"{type(wave).__name__} at row {row}, which numpy cannot convert ({error}). Convert "
+            "it to a numpy array of floats."
+        ) from error
+    if wave.ndim != 1:
+        raise _refused(wave, row, "Mix channels into one, and pass [X] if X is a single recording.")
+    if wave.dtype.kind not in "iuf":
+        raise _refused(
+            wave, row, "Convert it to floats; of a frame's column of arrays, pass the column."
+        )
+    if not np.isfinite(wave).all():
+        raise ValueError(
+            f"X must hold finite numbers; got NaN or infinity at row {row}. Leave it out, or "
+            "fill what is missing with 0."
+        )
+    return wave
+
+
+def _refused(wave, row, todo):
+    return ValueError(
+        "X must hold recordings, 1-D arrays of floats in [-1, 1] or of int16; got shape "
+        f"{wave.shape} and dtype {wave.dtype} at row {row}. {todo}"
+    )
+
+
+def _check_scale(waves):
+    """Refuse recordings whose full scale is not known, or not 1."""
+    wrong = [row for row, wave in enumerate(waves) if not _has_known_scale(wave)]
+    if wrong:
+        first = waves[wrong[0]]
+        # The loudest one shows best how many bits all of them have.
+        alike = [waves[row] for row in wrong if waves[row].dtype == first.dtype]
+        lowest = min(float(wave.min(initial=0)) for wave in alike)
+        peak = max(float(wave.max(initial=0)) for wave in alike)
+        division = _division(first.dtype, lowest, max(peak, -lowest))
+        raise _refused(
+            first,
+            wrong[0],
+            f"Values reach from {lowest:.6g} to {peak:.6g}. Divide each recording x, as an array, "
+            f"by its full scale: {division}.",
+        )
+
+
+def _has_known_scale(wave):
+    if wave.dtype.kind == "f":
+        return -wave.min(initial=0) <= _MOST_OVERSHOOT >= wave.max(initial=0)
+    return wave.dtype.kind == "i" and wave.dtype.itemsize == 2
+
+
+def _division(dtype, lowest, peak):
+    """Return which division makes recordings of such a range floats in [-1, 1], as text."""
+    if dtype.kind == "u" or (dtype.kind == "f" and lowest == 0 and peak <= 255):
+        half = _FULL_SCALE[8 if dtype.kind == "f" else 8 * dtype.itemsize]
+        return f"(x - {half}.0) / {half}"  # silence is in the middle of the range
+    least_bits = 8 if dtype.kind == "i" and dtype.itemsize == 1 else 16
+    for bits, full_scale in _FULL_SCALE.items():
+        if bits >= least_bits and peak <= full_scale:
+            return f"x / {full_scale}.0 if samples have {bits} bits, as the peak suggests"
+    return "x / abs(x).max()"
 
 
 def _spread(power_NMT, filters_MF):
