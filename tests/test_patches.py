@@ -151,6 +151,48 @@ def test_what_does_not_fit_is_refused(params, message):
         transformer.transform(X)
 
 
+@pytest.mark.parametrize(
+    ("shape", "patch_shape", "message"),
+    [
+        (12, (2, 2), "'shape' parameter of PatchPCA must be"),
+        ((4, 4), (0, 2), "'patch_shape' parameter of PatchPCA must be"),
+        ((4,), (2, 2), "must not have more axes than shape"),
+        ((4, 5), (2, 2), "must divide shape"),
+    ],
+)
+def test_a_grid_of_wrong_shapes_is_refused_before_a_fit(shape, patch_shape, message):
+    with pytest.raises(ValueError, match=message):
+        _ = PatchPCA(shape, patch_shape, 2).grid_shape
+
+
+def test_one_patch_is_too_few():
+    X = rows((4, 4), 1)
+    with pytest.raises(ValueError, match="at least 2 patches to learn from; got 1 sample of 1"):
+        PatchPCA((4, 4), (4, 4), 1).fit(X)
+    two = PatchPCA((4, 4), (2, 4), 1).fit(X)  # their difference is one component
+    np.testing.assert_allclose(two.inverse_transform(two.transform(X)), X)
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 1e30), (np.float64, 1e200)])
+def test_numbers_whose_sums_are_not_finite_are_refused(dtype, factor):
+    X = rows((4, 4)).astype(dtype)
+    transformer = PatchPCA((4, 4), (2, 2), 4).fit(X)
+    with pytest.raises(ValueError, match=f"X must hold numbers whose.*{dtype.__name__}.*Divide X"):
+        PatchPCA((4, 4), (2, 2), 4).fit(X * dtype(factor))
+    # The first component is about a mean, and components are as long as numbers of a patch.
+    most = np.full((1, 16), np.finfo(dtype).max, dtype)
+    for method in (transformer.transform, transformer.inverse_transform):
+        with pytest.raises(ValueError, match="X must hold numbers whose sums"):
+            method(most)
+
+
+def test_sides_may_be_narrow_integers():
+    X = rows((32, 32), 3)
+    narrow = PatchPCA((np.uint8(32), np.uint8(32)), (np.uint8(16), np.uint8(16)), True).fit(X)
+    expected = PatchPCA((32, 32), (16, 16), 1).fit(X)
+    np.testing.assert_array_equal(narrow.transform(X), expected.transform(X))
+
+
 def test_parameters_changed_after_fit_matter_at_the_next():
     X = np.random.default_rng(0).normal(size=(9, 16))
     transformer = PatchPCA((4, 4), (2, 2), 3).fit(X)

@@ -1,7 +1,7 @@
 """From images or volumes to principal components of their patches and back."""
 
+import math
 from dataclasses import dataclass
-from math import prod
 from numbers import Integral
 
 import numpy as np
@@ -91,6 +91,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     @property
     def grid_shape(self):
         """Cells along each axis, and components: what refiners take as the shape of a row."""
+        self._check_shapes()
         return (*self._layout().cells, self.n_components)
 
     @property
@@ -117,7 +118,8 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If a parameter is out of its range or does not fit X, or X is not 2-D or not finite.
+            If a parameter is out of its range or does not fit X, or X is not 2-D, not finite or too
+            large for sums of its squares.
         """
         self._check_shapes()
         checked, layout = check_array(X, dtype=_FLOATS, input_name="X"), self._layout()
@@ -134,9 +136,12 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 f"values of a patch, {patches.shape[1]}, and the patches of all rows, "
                 f"{len(patches)}. Set fewer, or larger patches."
             )
-        pca = PCA(self.n_components, svd_solver="covariance_eigh")
-        with np.errstate(invalid="ignore"):  # shares of no variance at all
-            pca.fit(patches)
+        if len(patches) < 2:
+            raise ValueError(
+                "X must have at least 2 patches to learn from; got 1 sample of 1 patch. Pass more "
+                "rows, or set smaller patches."
+            )
+        pca = _fitted_pca(int(self.n_components), patches)
         validate_data(self, X, skip_check_array=True)  # takes names, now that nothing can fail
         self.pca_, self._fitted_layout = pca, layout
         return self
@@ -158,7 +163,8 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If X is not 2-D, not finite or of another width than in `fit`.
+            If X is not 2-D, not finite, of another width than in `fit` or too large for sums of its
+            numbers.
         NotFittedError
             If it is not fitted.
         """
@@ -167,7 +173,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Z = np.empty((len(X), self._n_features_out), X.dtype)
         for piece in pieces(*X.shape, whole_tiles=False):
             patches = self._fitted_layout.patches(X[piece])
-            Z[piece] = self.pca_.transform(patches).reshape(Z[piece].shape)
+            Z[piece] = _finite(self.pca_.transform, patches).reshape(Z[piece].shape)
         return Z
 
     def inverse_transform(self, X):
@@ -187,7 +193,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If X is not 2-D, not finite or of another width.
+            If X is not 2-D, not finite, of another width or too large for sums of its numbers.
         NotFittedError
             If it is not fitted.
         """
@@ -201,7 +207,8 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         rows = np.empty((len(X), self.n_features_in_), X.dtype)
         for piece in pieces(*rows.shape, whole_tiles=False):
             components = X[piece].reshape(-1, self.pca_.n_components_)
-            rows[piece] = self._fitted_layout.rows(self.pca_.inverse_transform(components))
+            patches = _finite(self.pca_.inverse_transform, components)
+            rows[piece] = self._fitted_layout.rows(patches)
         return rows
 
     @property
@@ -224,6 +231,40 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 f"patch_shape={patch_shape} must divide shape={shape} axis by axis. Choose other "
                 "patches, or pad the rows."
             )
+
+
+def prod(sides):
+    """Return a product as an integer of Python: those of narrow dtypes overflow."""
+    return math.prod(map(int, sides))
+
+
+def _fitted_pca(n_components, patches):
+    pca = PCA(n_components, svd_solver="covariance_eigh")
+    try:
+        # Shares of no variance at all are NaN, and what overflows is refused below.
+        with np.errstate(invalid="ignore", over="ignore"):
+            pca.fit(patches)
+    except np.linalg.LinAlgError as error:
+        raise _too_large(patches) from error
+    if not np.isfinite(pca.explained_variance_).all():
+        raise _too_large(patches)
+    return pca
+
+
+def _finite(function, X):
+    """Return what a function of PCA returns, unless that overflows."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        result = function(X)
+    if not np.isfinite(result).all():
+        raise _too_large(X)
+    return result
+
+
+def _too_large(X):
+    return ValueError(
+        f"X must hold numbers whose sums, and sums of squares in fit, are finite in {X.dtype}; got "
+        f"numbers from {X.min():.3g} to {X.max():.3g}. Divide X by a constant first."
+    )
 
 
 @dataclass(frozen=True)
