@@ -491,3 +491,116 @@ def test_furniture():
 def test_numbers_of_what_is_made_are_checked(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def recordings_file(folder, **changes):
+    parts = {
+        "audio": np.arange(12, dtype=np.int16),
+        "offsets": np.array([0, 4, 8, 12]),
+        "digit": np.uint8([4, 9, 0]),
+        "speaker": np.uint8([1, 0, 1]),
+        "is_test": np.array([False, True, False]),
+        "speakers": np.array(["ann", "bob"]),
+        "sample_rate": 8000,
+    }
+    np.savez(folder / "fsdd_audio_8khz.npz", **parts | changes)
+
+
+def test_recordings_may_be_of_one_length_and_tests_be_told_by_integers(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    recordings_file(tmp_path, is_test=np.uint8([0, 1, 0]))
+    found = load_recordings()
+    assert [wave.tolist() for wave in found.data] == [[0, 1, 2, 3], [8, 9, 10, 11]]
+    assert [wave.tolist() for wave in found.data_test] == [[4, 5, 6, 7]]
+    assert (found.target.tolist(), found.target_test.tolist()) == ([4, 0], [9])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offsets": np.array([0, 4, 8, 99])},
+        {"offsets": np.array([0, 8, 4, 12])},
+        {"offsets": np.array([0, 4, 12])},
+        {"offsets": np.array([0.0, 4.0, 8.0, 12.0])},
+        {"digit": np.uint8([4])},
+        {"speaker": np.uint8([1])},
+        {"digit": np.array(["4", "a", "0"])},
+        {"audio": np.zeros((12, 2), np.int16)},
+    ],
+)
+def test_recordings_that_do_not_go_together(tmp_path, monkeypatch, changes):
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    recordings_file(tmp_path, **changes)
+    with pytest.raises(ValueError, match="fsdd_audio_8khz.npz, in the .*offsets.*Replace the file"):
+        load_recordings()
+
+
+LOADERS = {
+    "mnist.npz": fetch_mnist,
+    "cifar10.npz": fetch_cifar10,
+    "fsdd_audio_8khz.npz": load_recordings,
+    "modelnet10_voxels_30.npz": load_shapes,
+    "text_chars.npz": load_characters,
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_damaged_and_other_files_are_named(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    path = tmp_path / name
+    np.savez(path, other=np.zeros(3))
+    whole = path.read_bytes()
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    for content in (b"", b"no file of arrays", whole, whole[:-20], (path.parent / "single.npy")):
+        path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        with pytest.raises(ValueError, match=f"{name}, in the folder that SKVQDRAW_DATA names, mu"):
+            LOADERS[name]()
+
+
+def test_a_smaller_mnist_keeps_its_test_images_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    images, labels = np.arange(20).reshape(5, 2, 2), np.arange(5)
+    parts = {"x_train": images[:3], "y_train": labels[:3], "x_test": images[3:]}
+    np.savez(tmp_path / "mnist.npz", **parts, y_test=labels[3:])
+    mnist = fetch_mnist()
+    assert (len(mnist.data), mnist.target_test.tolist()) == (3, [3, 4])
+    np.testing.assert_array_equal(mnist.data_test, images[3:].reshape(2, 4))
+    for wrong in (images[:3] / 20, images[:3] * 100, images[:2], images[:3] + np.nan):
+        np.savez(tmp_path / "mnist.npz", **parts | {"x_train": wrong}, y_test=labels[3:])
+        with pytest.raises(
+            ValueError, match=r"integers in \[0, 255\], each with a label; got x_tr"
+        ):
+            fetch_mnist()
+
+
+def test_volumes_and_codes_that_do_not_fit(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKVQDRAW_DATA", str(tmp_path))
+    X, y = np.zeros((2, 29, 30, 30), np.uint8), np.zeros(2, int)
+    parts = {"X_train": X, "X_test": X, "y_train": y, "y_test": y, "classes": np.array(["bed"])}
+    np.savez(tmp_path / "modelnet10_voxels_30.npz", **parts)
+    with pytest.raises(
+        ValueError, match=r"30x30x30 voxels.*got X_train of uint8 \(2, 29, 30, 30\)"
+    ):
+        load_shapes()
+    np.savez(tmp_path / "text_chars.npz", tinyshakespeare=np.arange(99))
+    with pytest.raises(ValueError, match=r"codes of uint8; got tinyshakespeare of int64 \(99,\)"):
+        load_characters()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, None, "3", 2.5, True, np.nan, [3]])
+def test_numbers_of_patches_tones_and_shapes(wrong):
+    for name, make in (
+        ("n_samples", make_tones),
+        ("n_samples", make_shapes),
+        ("n_patches", load_photo_patches),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1; got"):
+            make(wrong)
+
+
+def test_sizes_of_patches_are_integers():
+    for wrong in (None, "3", 2.5, [3]):
+        with pytest.raises(ValueError, match=r"size must be in the range \[1, 427\].*an integer"):
+            load_photo_patches(1, wrong)
+    expected = load_photo_patches(2, 8).data
+    np.testing.assert_array_equal(load_photo_patches(2, np.uint8(8)).data, expected)

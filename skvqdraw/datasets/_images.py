@@ -1,12 +1,13 @@
 """Image data sets: rows are flattened images."""
 
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import fetch_openml, get_data_home, load_digits, load_sample_images
 from sklearn.utils import Bunch, check_random_state
 
-from ._common import data_path
+from ._common import check_arrays, check_count, data_path, read_arrays
 
 # Images for training: the first ones.
 _N_MNIST, _N_CIFAR10 = 60_000, 50_000
@@ -60,6 +61,8 @@ def load_photo_patches(n_patches=1000, size=32, random_state=0):
 
     Raises
     ------
+    ValueError
+        If n_patches is not a positive integer, or patches of this size do not fit.
     ImportError
         If pillow, which reads the photographs, is not installed: ``pip install pillow``.
 
@@ -74,20 +77,23 @@ def load_photo_patches(n_patches=1000, size=32, random_state=0):
     >>> patches.data.shape, patches.image_shape
     ((100, 768), (16, 16, 3))
     """
+    check_count("n_patches", n_patches, "1000 is the default.")
     rng = check_random_state(random_state)
     photos = load_sample_images().images
     largest = min(min(photo.shape[:2]) for photo in photos)
-    if not 1 <= size <= largest:
+    # An integer of Python, since sums of numpy's narrow ones overflow.
+    side = int(size) if isinstance(size, Integral) else 0
+    if not 1 <= side <= largest:
         raise ValueError(
             f"size must be in the range [1, {largest}], so that patches fit into the photographs; "
-            f"got {size}."
+            f"got {size!r}. Set an integer: 32 is the default."
         )
-    data = np.empty((n_patches, size * size * 3), dtype=np.uint8)
+    data = np.empty((n_patches, side * side * 3), dtype=np.uint8)
     for row in data:
         photo = photos[rng.randint(len(photos))]
-        top, left = (rng.randint(n - size + 1) for n in photo.shape[:2])
-        row[:] = photo[top : top + size, left : left + size].ravel()
-    return Bunch(data=data, image_shape=(size, size, 3))
+        top, left = (rng.randint(n - side + 1) for n in photo.shape[:2])
+        row[:] = photo[top : top + side, left : left + side].ravel()
+    return Bunch(data=data, image_shape=(side, side, 3))
 
 
 def fetch_mnist(download_if_missing=True):
@@ -175,11 +181,7 @@ def _fetched(title, name, letter, openml_name, n_train, image_shape, download_if
     # fetch_openml cannot be told to stay offline: look whether it has the file.
     cache = Path(get_data_home())
     if path is not None and path.is_file():
-        with np.load(path) as file:
-            images, labels = (
-                np.concatenate([file[f"{array}_train"], file[f"{array}_test"]])
-                for array in (letter, "y")
-            )
+        images, labels, n_train = _read_images(path, letter)
     elif download_if_missing or _is_cached(openml_name, cache):
         images, labels = fetch_openml(
             openml_name, version=1, as_frame=False, return_X_y=True, parser="liac-arff"
@@ -203,6 +205,25 @@ def _fetched(title, name, letter, openml_name, n_train, image_shape, download_if
         target_test=target[n_train:],
         image_shape=image_shape,
     )
+
+
+def _read_images(path, letter):
+    """Return the images and labels of a file, and how many of the first ones are for training."""
+    names = f"{letter}_train", f"{letter}_test", "y_train", "y_test"
+    arrays = read_arrays(path, *names)
+    right = all(
+        X.ndim > 1 and X.shape[:1] == y.shape and _are_bytes(X)
+        for X, y in zip(arrays[:2], arrays[2:], strict=True)
+    )
+    allowed = "have images of integers in [0, 255], each with a label"
+    check_arrays(path, right, allowed, dict(zip(names, arrays, strict=True)))
+    train, test, y_train, y_test = arrays
+    return np.concatenate([train, test]), np.concatenate([y_train, y_test]), len(train)
+
+
+def _are_bytes(X):
+    with np.errstate(invalid="ignore"):
+        return X.dtype.kind in "iuf" and np.array_equal(X, X.clip(0, 255).astype(np.uint8))
 
 
 def _is_cached(openml_name, cache):

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from sklearn.utils import Bunch, check_random_state
 
-from ._common import check_count, data_path
+from ._common import check_arrays, check_count, data_path, read_arrays
 
 _KINDS = ["box", "sphere", "torus"]
 # Made for training and for tests, where there are no others.
@@ -106,10 +106,10 @@ def load_shapes():
         X, y, names, name = made.data, made.target, made.target_names, "made"
         (data, data_test), (target, target_test) = (np.split(part, [_N_MADE]) for part in (X, y))
     else:
-        with np.load(path) as file:
-            data, data_test = (_inner(file[f"X_{part}"]) for part in ("train", "test"))
-            target, target_test = (file[f"y_{part}"].astype(int) for part in ("train", "test"))
-            names, name = file["classes"].tolist(), "ModelNet10"
+        voxels, voxels_test, y, y_test, classes = _read_furniture(path)
+        data, data_test = _inner(voxels), _inner(voxels_test)
+        target, target_test = y.astype(int), y_test.astype(int)
+        names, name = classes.tolist(), "ModelNet10"
     return Bunch(
         data=data,
         target=target,
@@ -119,6 +119,18 @@ def load_shapes():
         volume_shape=(24, 24, 24),
         name=name,
     )
+
+
+def _read_furniture(path):
+    names = "X_train", "X_test", "y_train", "y_test", "classes"
+    arrays = read_arrays(path, *names)
+    right = all(
+        X.shape == (*y.shape, 30, 30, 30) and y.dtype.kind in "iu"
+        for X, y in zip(arrays[:2], arrays[2:4], strict=True)
+    )
+    allowed = "have volumes X_train and X_test of 30x30x30 voxels, with integers y_train and y_test"
+    check_arrays(path, right, allowed, dict(zip(names, arrays, strict=True)))
+    return arrays
 
 
 def _inner(voxels):

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from ._common import check_count, data_path
+from ._common import check_arrays, check_count, data_path, read_arrays
 
 _SAMPLE_RATE = 8000
 # Made for training and for tests, where there are no digits.
@@ -111,19 +111,42 @@ def load_recordings():
         return Bunch(
             **_split(parts, np.arange(_N_MADE + _N_MADE_TEST) >= _N_MADE), **tones, name="tones"
         )
-    with np.load(path) as file:
-        names = "audio", "offsets", "digit", "speaker", "is_test", "speakers", "sample_rate"
-        audio, offsets, digit, speaker, is_test, speakers, sample_rate = (file[n] for n in names)
+    names = "audio", "offsets", "digit", "speaker", "is_test", "speakers", "sample_rate"
+    arrays = dict(zip(names, read_arrays(path, *names), strict=True))
+    _check_recordings(path, arrays)
+    audio, offsets, digit, speaker, is_test, speakers, sample_rate = arrays.values()
     data = np.empty(len(digit), object)
-    data[:] = np.split(audio, offsets[1:-1])
+    for row, wave in enumerate(np.split(audio, offsets[1:-1])):
+        data[row] = wave
     parts = {"data": data, "target": digit.astype(int), "speaker": speaker.astype(int)}
     return Bunch(
-        **_split(parts, is_test),
+        **_split(parts, is_test.astype(bool)),
         target_names=[str(d) for d in range(10)],
         speaker_names=speakers.tolist(),
         sample_rate=int(sample_rate),
         name="spoken digits",
     )
+
+
+def _check_recordings(path, arrays):
+    """Refuse arrays that are no recordings, or do not say what each of them is."""
+    audio, offsets = arrays["audio"], arrays["offsets"]
+    of_each = [arrays[name] for name in ("digit", "speaker", "is_test")]
+    ends_right = (
+        audio.ndim == offsets.ndim == 1
+        and len(offsets) > 1
+        and offsets.dtype.kind in "iu"
+        and (offsets[0], offsets[-1]) == (0, len(audio))
+        and (offsets[1:] >= offsets[:-1]).all()
+    )
+    right = ends_right and all(
+        array.shape == (len(offsets) - 1,) and array.dtype.kind in "biu" for array in of_each
+    )
+    allowed = (
+        "have integer offsets that rise from 0 to the length of audio, and integers digit, speaker "
+        "and is_test of each recording"
+    )
+    check_arrays(path, right, allowed, arrays)
 
 
 def _split(parts, is_test):

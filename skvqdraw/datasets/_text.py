@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-from ._common import check_count, data_path
+from ._common import check_arrays, check_count, data_path, read_arrays
 
 # Installed with this library: what it needs, what that needs, and Python itself. Each has more than
 # 500 windows of 128 characters.
@@ -278,8 +278,11 @@ def load_characters():
     """
     path = data_path("text_chars.npz")
     if path is not None and path.is_file():
-        with np.load(path) as file:
-            text = file["tinyshakespeare"].tobytes().decode("latin-1")
+        [codes] = read_arrays(path, "tinyshakespeare")
+        check_arrays(
+            path, codes.dtype == np.uint8, "hold codes of uint8", {"tinyshakespeare": codes}
+        )
+        text = codes.tobytes().decode("latin-1")
         n_train = len(text) * 9 // 10
         return Bunch(data=text[:n_train], data_test=text[n_train:], name="tinyshakespeare")
     found = {}
