@@ -1,7 +1,10 @@
 import pickle
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -169,6 +172,11 @@ def test_polars():
         (np.zeros(3), TypeError, "got 0.0 of type float at row 0"),
         (np.array([["ab"]]), ValueError, r"got shape \(1, 1\). Pass one column, such as X\[:, 0\]"),
         (np.array("ab"), ValueError, r"got shape \(\)"),
+        (pd.DataFrame({"a": ["ab"]}), ValueError, r"got shape \(1, 1\).*or X\['name'\] of a frame"),
+        (pl.DataFrame({"a": ["ab"]}), ValueError, r"got shape \(1, 1\).*or X\['name'\] of a frame"),
+        (np.ma.array(["a", "b"], mask=[0, 1]), ValueError, "X must have no masked values"),
+        (torch.zeros(2, requires_grad=True), TypeError, "nothing but str; got Tensor.*list of str"),
+        (torch.zeros(2).bfloat16(), TypeError, "nothing but str; got Tensor.*list of str"),
     ],
 )
 def test_what_is_no_list_of_strings(name, X, error, message):

@@ -28,6 +28,22 @@ def _code_points(text):
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
+def _array(X):
+    """Return X as an array, or refuse it."""
+    if np.ma.is_masked(X):
+        raise ValueError(
+            "X must have no masked values; got some. Leave out their rows, or fill them in with "
+            "X.filled('')."
+        )
+    try:
+        return np.asarray(X)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError is PyTorch's
+        raise TypeError(
+            f"X must hold nothing but str; got {type(X).__name__}, which numpy cannot convert "
+            f"({error}). Pass a list of str."
+        ) from error
+
+
 def _strings(X):
     """Return X as a list of str, or say what is wrong with it."""
     if isinstance(X, (str, bytes)):
@@ -42,11 +58,11 @@ def _strings(X):
                 "X must be a list or another 1-D array-like of str, one for each row; got "
                 f"{type(X).__name__}. Pass list(X)."
             )
-        X = np.asarray(X)
+        X = _array(X)
         if X.ndim != 1:
             raise ValueError(
                 f"X must be a 1-D array-like of str, one for each row; got shape {X.shape}. Pass "
-                "one column, such as X[:, 0]."
+                "one column, such as X[:, 0], or X['name'] of a frame."
             )
         X = X.tolist()
     if not X:
@@ -135,7 +151,7 @@ class CharacterTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         TypeError
             If X is a single string, no array-like, or holds anything but str.
         ValueError
-            If X is empty or not 1-D, or `alphabet` is empty or has a character twice.
+            If X is empty, masked or not 1-D, or `alphabet` is empty or has a character twice.
         """
         validate_params(self)
         strings = _strings(X)
@@ -176,7 +192,7 @@ class CharacterTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         TypeError
             If X is a single string, no array-like, or holds anything but str.
         ValueError
-            If X is empty or not 1-D, or a string is longer than `sequence_length` was in `fit`.
+            If X is empty, masked or not 1-D, or a string is longer than `sequence_length` was in `fit`.
         """
         check_is_fitted(self)
         strings, D = _strings(X), self._n_features_out
