@@ -33,6 +33,8 @@ __all__ = [
 
 # Fewer rows for each prefix seen, and the entropy of prefixes says more of the rows than of them.
 _ROWS_PER_PREFIX = 10
+# Options of all stages whose shares are counted: a table of 2 GiB.
+_LARGEST_TABLE = 2**28
 # Rows whose reconstructions are held at a time where only their errors are wanted.
 _DECODED_ROWS = 1024
 # What is counted of each feature, of reconstructions and rows.
@@ -61,7 +63,8 @@ def code_usage(codes, n_options=None):
     Raises
     ------
     ValueError
-        If `codes` is not a 2-D array of integers in ``[0, n_options)`` with a row and a column.
+        If `codes` is not a 2-D array of integers in ``[0, n_options)`` with a row and a column, or
+        all options of all stages are more than ``2 ** 28``.
 
     Examples
     --------
@@ -73,7 +76,14 @@ def code_usage(codes, n_options=None):
     if n_options is not None:
         check_scalar(n_options, "n_options", Integral, min_val=1)
     codes = _some_codes(codes, n_options)
-    return option_frequencies(codes, int(codes.max()) + 1 if n_options is None else n_options)
+    n_options = int(codes.max()) + 1 if n_options is None else int(n_options)
+    if n_options * codes.shape[1] > _LARGEST_TABLE:
+        raise ValueError(
+            f"n_options must be at most {_LARGEST_TABLE // codes.shape[1]}, for {codes.shape[1]} "
+            f"stages; got {n_options}. Number the integers that occur in codes first: "
+            "numpy.unique(codes, return_inverse=True)[1]."
+        )
+    return option_frequencies(codes, n_options)
 
 
 def perplexity(codes):
@@ -260,7 +270,7 @@ def rate_distortion_curve(estimator, X, *, X_validation=None, metric="squared_er
     (3,)
     """
     check_code_estimator(estimator, "encode", "decode")
-    if metric not in _METRICS:
+    if not isinstance(metric, str) or metric not in _METRICS:
         raise ValueError(
             f"metric must be 'squared_error' or 'accuracy'; got {metric!r}. Set 'squared_error' "
             "for numbers, 'accuracy' for symbols."
@@ -374,6 +384,8 @@ def prior_bits(prior, codes, y=None):
     ------
     TypeError
         If `prior` has no such method.
+    ValueError
+        If `codes` is not a 2-D array of integers of at least 0 with a row and a column.
 
     Examples
     --------
@@ -389,6 +401,7 @@ def prior_bits(prior, codes, y=None):
             "prior must be a fitted prior with stage_scores, such as "
             f"skvqdraw.priors.MarkovPrior().fit(codes); got {prior!r}."
         )
+    _some_codes(codes)  # the prior takes them as they are
     return -prior.stage_scores(codes, y).mean(axis=0) / np.log(2)
 
 
@@ -538,6 +551,8 @@ def check_code_estimator(estimator, *methods):
     missing = [name for name in methods if not callable(getattr(estimator, name, None))]
     if isclass(estimator):
         got = f"{estimator.__name__}, a class"
+    elif isinstance(estimator, str):  # which has `encode`
+        got = f"{estimator!r}, a str; of a file's name, pass what skvqdraw.load returns"
     elif missing:
         got = f"{type(estimator).__name__}, which lacks {' and '.join(missing)}"
     else:

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 
 import numpy as np
@@ -191,6 +192,11 @@ def test_bad_codes(function, codes, message):
         (2, ValueError, r"codes must be integers in \[0, 2\); got 2 at row 0, stage 1"),
         (0, ValueError, "n_options == 0, must be >= 1"),
         (3.0, TypeError, "n_options must be an instance of int, not float"),
+        (
+            10**15,
+            ValueError,
+            "n_options must be at most 134217728, for 2 stages; got 1000000000000",
+        ),
     ],
 )
 def test_bad_number_of_options(n_options, error, message):
@@ -258,10 +264,10 @@ def test_accuracy_of_symbols():
     np.testing.assert_allclose(curve.train, np.array(right) / X.size)
 
 
-@pytest.mark.parametrize("metric", ["log_loss", None])
+@pytest.mark.parametrize("metric", ["log_loss", None, ["accuracy"], {}])
 def test_bad_metric(X, fitted, metric):
     message = f"metric must be 'squared_error' or 'accuracy'; got {metric!r}. Set"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         rate_distortion_curve(fitted, X, metric=metric)
 
 
@@ -347,6 +353,22 @@ def test_a_pipeline_has_no_encode(X, fitted, function):
     )
     with pytest.raises(TypeError, match=message):
         function(make_pipeline(fitted), X)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS_OF_ESTIMATORS)
+def test_a_name_of_a_file_is_no_estimator(X, function):
+    message = "got 'digits.safetensors', a str; of a file's name, pass what skvqdraw.load returns"
+    with pytest.raises(TypeError, match=message):
+        function("digits.safetensors", X)
+
+
+def test_integers_too_large_for_a_table_are_numbered():
+    for dtype, largest in ((np.int64, 2**62), (np.uint64, 2**64 - 1)):
+        codes = np.array([[0, 5], [0, largest]], dtype)
+        with pytest.raises(ValueError, match=f"n_options must be at most .*got {largest + 1}"):
+            code_usage(codes)
+        numbered = np.unique(codes, return_inverse=True)[1]
+        np.testing.assert_array_equal(code_usage(numbered), [[1, 0, 0], [0, 0.5, 0.5]])
 
 
 class OnlyEncode:

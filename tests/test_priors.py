@@ -327,6 +327,8 @@ def test_bits_of_stages(training):
     for wrong in (MarkovPrior, "prior", LogisticRegression()):
         with pytest.raises(TypeError, match="prior must be a fitted prior with stage_scores"):
             prior_bits(wrong, codes)
+    with pytest.raises(ValueError, match="codes must have at least one row and one stage"):
+        prior_bits(prior, codes[:0])
 
 
 def test_two_samples():
