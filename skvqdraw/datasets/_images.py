@@ -116,6 +116,8 @@ def fetch_mnist(download_if_missing=True):
 
     Raises
     ------
+    ValueError
+        If that file does not hold such arrays.
     OSError
         If MNIST is in neither place and may not, or cannot, be downloaded.
 
@@ -150,6 +152,8 @@ def fetch_cifar10(download_if_missing=True):
 
     Raises
     ------
+    ValueError
+        If that file does not hold such arrays.
     OSError
         If CIFAR-10 is in neither place and may not, or cannot, be downloaded.
 

@@ -89,6 +89,11 @@ def load_shapes():
         list; `volume_shape`, (24, 24, 24); `name`, ``"ModelNet10"`` or ``"made"``. Some test shapes
         of ModelNet10 are training shapes, too.
 
+    Raises
+    ------
+    ValueError
+        If that file does not hold such arrays.
+
     References
     ----------
     Zhirong Wu and others, "3D ShapeNets: A Deep Representation for Volumetric Shapes", CVPR 2015.

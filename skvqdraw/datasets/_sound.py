@@ -89,6 +89,11 @@ def load_recordings():
         `target_names`, a list; `sample_rate`, 8000 Hz; `name`, ``"spoken digits"`` or ``"tones"``.
         Of digits, there are also `speaker` and `speaker_test`, integers, and `speaker_names`.
 
+    Raises
+    ------
+    ValueError
+        If that file does not hold such arrays.
+
     See Also
     --------
     skvqdraw.preprocessing.LogMelSpectrogram : Makes rows of them.

@@ -265,6 +265,11 @@ def load_characters():
         in ten and the others, each of them once, with an empty line between them; `name`,
         ``"tinyshakespeare"`` or ``"docstrings"``.
 
+    Raises
+    ------
+    ValueError
+        If that file does not hold such an array.
+
     See Also
     --------
     text_windows : Cuts a text into strings of one length.
