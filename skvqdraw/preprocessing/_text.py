@@ -192,7 +192,8 @@ class CharacterTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         TypeError
             If X is a single string, no array-like, or holds anything but str.
         ValueError
-            If X is empty, masked or not 1-D, or a string is longer than `sequence_length` was in `fit`.
+            If X is empty, masked or not 1-D, or a string is longer than `sequence_length` was in
+            `fit`.
         """
         check_is_fitted(self)
         strings, D = _strings(X), self._n_features_out
