@@ -8,8 +8,8 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import assert_all_finite, check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ._codes import (
     check_codes,
@@ -23,7 +23,8 @@ from ._codes import (
     soft_assignments,
 )
 from ._guided import Drawing, PrefixWalk, check_guide, slices
-from ._rows import TILE_ROWS, dtype_name, pieces, take_rows, wider_range
+from ._numbers import check_numbers, validate_numbers
+from ._rows import TILE_ROWS, dtype_name, pieces, range_of, take_rows
 from ._sklearn import (
     Interval,
     StrOptions,
@@ -65,6 +66,13 @@ def _told_apart(spec):
         if name not in later or value != later[name]
     }
     return [type(spec).__name__, {name: to_json(name, value) for name, value in params.items()}]
+
+
+def _n_axes(row):
+    """Return the number of axes of a row, 0 of what is no array."""
+    with suppress(TypeError, ValueError):
+        return np.ndim(row)
+    return 0
 
 
 # What a class declares beside what its bases do.
@@ -354,19 +362,14 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
                 f"X must be a 2-D array; got an array of shape {tuple(X.shape)}. Flatten images "
                 "first: X.reshape(len(X), -1)."
             )
-        if isinstance(X, (list, tuple)) and X and np.ndim(X[0]) > 1:
+        if isinstance(X, (list, tuple)) and X and _n_axes(X[0]) > 1:
             raise ValueError(
                 f"X must be a 2-D array; got a {type(X).__name__} of images, or of other arrays of "
                 "two axes or more. Flatten them first: numpy.stack(X).reshape(len(X), -1)."
             )
-        X = validate_data(self, X, reset=reset, ensure_all_finite=False)
-        # In pieces: of a whole array of float16, scikit-learn makes one of bools.
-        data_range = None
-        for piece in pieces(*X.shape, whole_tiles=False):
-            assert_all_finite(X[piece], estimator_name=type(self).__name__, input_name="X")
-            data_range = wider_range(data_range, X[piece]) if reset else None
+        X = validate_numbers(self, X, reset=reset)
         if reset:
-            self.data_dtype_, self.data_range_ = dtype_name(X.dtype), data_range
+            self.data_dtype_, self.data_range_ = dtype_name(X.dtype), range_of(X)
             vars(self).pop("_row_shape", None)
         if not reset and (known := self._fitted_on()):
             some = min(TILE_ROWS, pieces(*X.shape, whole_tiles=False)[0].stop, len(X))
@@ -378,12 +381,10 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
     def _widen_range(self, X):
         """Take valid rows that training goes on with into what is kept of the training rows."""
         known = getattr(self, "data_range_", None)
-        if known is None:
-            return  # the file of an older version does not say what its rows were
-        for piece in pieces(*X.shape, whole_tiles=False):
-            known = wider_range(known, X[piece])
-        self.data_dtype_ = dtype_name(np.result_type(self.data_dtype_, X.dtype))
-        self.data_range_ = known
+        if known is not None:  # files of older versions lack it
+            (least, largest), dtype = range_of(X), np.result_type(self.data_dtype_, X.dtype)
+            self.data_range_ = min(known[0], least), max(known[1], largest)
+            self.data_dtype_ = dtype_name(dtype)
 
     def _warn_of_other_units(self, rows, mean_D, variance):
         """Warn where most rows are much farther from the mean than the training data were."""
@@ -404,7 +405,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows to encode; a memory map is read piece by piece.
+            Rows to encode, booleans, integers or floats; a memory map is read piece by piece.
+            Python objects that are numbers, such as those of ``decimal``, count as float64.
         out : ndarray of shape (n_samples, n_stages), default=None
             Where to write the codes, piece by piece: an array or a writeable memory map of any
             integer dtype that holds ``n_options - 1``. It is checked before the first row is
@@ -564,8 +566,8 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         if self.encoding == "ordinal":
             return self._decode(check_codes(X, n_options, n_stages=n_stages))
         if self.encoding == "soft":
-            return self._decode(from_soft(check_array(X, input_name="X"), n_stages, n_options))
-        X = check_array(X, accept_sparse="csr", input_name="X")
+            return self._decode(from_soft(check_numbers(X, "X"), n_stages, n_options))
+        X = check_numbers(X, "X", accept_sparse="csr")
         return self._decode(from_one_hot(X, n_stages, n_options))
 
     def reconstruct(self, X):

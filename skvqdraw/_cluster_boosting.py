@@ -6,14 +6,9 @@ import numpy as np
 
 from . import losses
 from ._base import CodeTransformer, unchanged_on_failure
-from ._rows import tiles, unit_weights
-from ._sklearn import (
-    Interval,
-    StrOptions,
-    check_sample_weight,
-    fit_context,
-    validate_params,
-)
+from ._numbers import check_weights
+from ._rows import tiles
+from ._sklearn import Interval, StrOptions, fit_context, validate_params
 from .boosting.beam import kept_search
 from .boosting.fit import BoostingFit, StageCoder
 from .files.json import known
@@ -217,8 +212,8 @@ class ClusterBoosting(CodeTransformer):
         """
         with unchanged_on_failure(self):
             X = self._validate_X(X, reset=True)
-            sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            BoostingFit(self, losses.find(self.loss), X, unit_weights(sample_weight)).run()
+            weight = check_weights(sample_weight, X)
+            BoostingFit(self, losses.find(self.loss), X, weight).run()
         return self
 
     def _validate_X(self, X, *, reset):

@@ -47,10 +47,11 @@ def dtype_name(dtype):
     return "float64" if dtype.kind == "f" and dtype.itemsize > 8 else dtype.name
 
 
-def wider_range(known, rows):
-    """Return the least and the largest number of rows and of a range that is known, or None."""
-    least, largest = float(rows.min()), float(rows.max())
-    return (least, largest) if known is None else (min(known[0], least), max(known[1], largest))
+def range_of(X):
+    """Return the least and the largest number of X as floats."""
+    found = [(X[piece].min(), X[piece].max()) for piece in pieces(*X.shape, whole_tiles=False)]
+    least, largest = zip(*found, strict=True)
+    return float(min(least)), float(max(largest))
 
 
 def float_dtype(dtype):

@@ -9,6 +9,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils._missing import is_pandas_na
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -32,6 +33,7 @@ __all__ = [
     "check_sample_weight",
     "dense_output_wanted",
     "fit_context",
+    "is_pandas_na",
     "same_specs",
     "validate_params",
 ]

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_array
 
+from ._numbers import as_numbers, check_numbers
 from ._sklearn import HasMethods, Interval, validate_params
 
 __all__ = [
@@ -180,10 +180,8 @@ class LinearGuide(Guide):
 
     def prepared(self, n_samples, n_features):
         validate_params(self)
-        matrix = check_array(
-            self.matrix, accept_sparse="csr", dtype=np.float64, input_name="matrix"
-        )
-        matrix = sparse.csr_array(matrix)
+        matrix = check_numbers(self.matrix, "matrix", accept_sparse="csr")
+        matrix = sparse.csr_array(matrix, dtype=np.float64)
         if matrix.shape[1] != n_features:
             raise ValueError(
                 f"matrix must have a column for each of {n_features} features; it has "
@@ -459,7 +457,7 @@ def grey_matrix(image_shape):
 
 def _targets(target, n_samples, width):
     """Return finite targets (n_samples, width), or say what is wrong with them."""
-    target = np.asarray(target, dtype=np.float64)
+    target = as_numbers(target, "target").astype(np.float64)
     if target.shape not in ((width,), (n_samples, width)):
         raise ValueError(
             f"target must be of shape ({width},) or (n_samples, {width}) for n_samples="

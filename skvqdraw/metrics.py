@@ -14,10 +14,11 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC
-from sklearn.utils import Bunch, check_array, check_scalar, column_or_1d
+from sklearn.utils import Bunch, check_scalar, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._codes import check_codes, entropy_bits, one_hot, option_frequencies
+from ._numbers import check_numbers
 
 __all__ = [
     "classification_accuracy_score",
@@ -448,7 +449,7 @@ def two_sample_score(A, B, *, classifier=None, cv=5, random_state=None):
     >>> bool(two_sample_score(A, B + 3, random_state=0) > 0.9)
     True
     """
-    A, B = check_array(A, input_name="A"), check_array(B, input_name="B")
+    A, B = check_numbers(A, "A"), check_numbers(B, "B")
     if A.shape[1] != B.shape[1]:
         raise ValueError(
             f"A and B must have as many features; got {A.shape[1]} and {B.shape[1]}. Give rows of "
@@ -580,7 +581,7 @@ def _means_by_length(estimator, X, compare):
     """Return the lengths of prefixes, and the mean of what is counted of their reconstructions."""
     codes = np.asarray(estimator.encode(X))  # of X as it is, with the names of its columns
     _some_codes(codes)  # their dtype stays what `decode` expects
-    X = check_array(X, input_name="X")
+    X = check_numbers(X, "X")
     lengths = np.array(getattr(estimator, "_prefix_lengths", range(codes.shape[1] + 1))[1:])
     sums = np.zeros(len(lengths))
     for start in range(0, len(X), _DECODED_ROWS):

@@ -1,20 +1,31 @@
 """What is wrong, what was expected, what to do: for every parameter and every kind of X."""
 
+import datetime
 from copy import copy
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
 from conftest import make_estimator
 from PIL import Image
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
 
 import skvqdraw
-from skvqdraw import VQDRAW, ClusterBoosting
+from skvqdraw import VQDRAW, VQVAE, ClusterBoosting
+from skvqdraw.codec import compress
+from skvqdraw.guides import LinearGuide
+from skvqdraw.metrics import two_sample_score
 from skvqdraw.nn import DenseRound
+from skvqdraw.preprocessing import CharacterTokenizer, PatchPCA
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
 
 BAD_PARAMS = {
@@ -214,6 +225,105 @@ def test_rows(X, fitted, spoil, message, method):
     estimator = make_estimator() if "fit" in method else fitted
     with pytest.raises(ValueError, match=message):
         getattr(estimator, method)(spoil(X))
+
+
+ROWS = [[0.5, -1.0, 2.0], [0.25, 1.0, -2.0], [1.5, 3.0, 0.0], [1.0, 2.0, -1.0]]
+EPOCH = r"X must hold booleans, integers or floats; got .*Subtract an epoch and divide: \(X"
+MOMENT = datetime.datetime(2024, 5, 17, 12)
+NO_NUMBERS = {
+    "None": (lambda rows: [[None, 0.5, -1.0], *rows], "Input X contains NaN"),
+    "NA": (lambda rows: [*rows, [0.5, pd.NA, -1.0]], "Input X contains NaN"),
+    "None in a frame": (lambda rows: pd.DataFrame([*rows, [0, None, 1]]), "Input X contains NaN"),
+    "Decimal NaN": (lambda rows: [[Decimal("NaN"), Decimal(1), 2]], "Input X contains NaN"),
+    "masked": (lambda rows: np.ma.masked_less(rows, 0), "X must have no masked values; got 3"),
+    "NaT": (lambda rows: np.array([["NaT"] * 3], "M8[s]"), EPOCH),
+    "dates": (lambda rows: np.zeros((9, 3), "M8[ns]"), EPOCH),
+    "list of dates": (lambda rows: [*rows, [MOMENT, 1, 2]], EPOCH),
+    "objects of dates": (lambda rows: np.zeros((9, 3), "M8[D]").astype(object), EPOCH),
+    "numpy's dates": (lambda rows: np.array([[np.datetime64(MOMENT), 1, 2]], object), EPOCH),
+    "pandas' dates": (lambda rows: pd.DataFrame(rows).assign(when=MOMENT).iloc[:, 1:], "'when'"),
+    "polars' dates": (
+        lambda rows: pl.DataFrame(rows, orient="row").with_columns(column_0=pl.lit(MOMENT)),
+        r"in column 'column_0'. Subtract an epoch",
+    ),
+    "durations": (lambda rows: np.zeros((9, 3), "m8[s]"), "Divide by a unit of time: X / numpy.t"),
+    "list of complex": (lambda rows: [[1j, 2.0, 3.0]], "Complex data not supported"),
+    "too large": (lambda rows: [[10**400, 1, 2]], r"type int at row 0, column 0.*too large"),
+    "strings": (lambda rows: np.array(rows).astype(np.dtypes.StringDType()), "dtype='numeric'"),
+    "void": (lambda rows: np.zeros((9, 3), "V8"), "X must hold booleans, integers or floats; got"),
+    "nested": (lambda rows: [[[1], 2, 3]], "X must be an array, .*got a list .*inhomogeneous"),
+    "ragged": (lambda rows: [[1, 2, 3], [4]], "X must be an array, .*got a list .*inhomogeneous"),
+}
+TAKERS = [
+    VQDRAW(2, 4, max_steps=2),
+    VQVAE(4, max_steps=2),
+    ClusterBoosting(2, 4),
+    PatchPCA((3,), (3,), 1),
+]
+
+
+@pytest.mark.parametrize("taker", TAKERS, ids=lambda taker: type(taker).__name__)
+@pytest.mark.parametrize(("make", "message"), NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_what_is_no_number_is_refused_alike_by_all_methods(taker, make, message):
+    fitted = clone(taker).fit(ROWS)
+    pipeline = make_pipeline(clone(taker), DummyClassifier()).fit(ROWS, [0, 1, 0, 1])
+    calls = [clone(taker).fit, fitted.transform, pipeline.predict]
+    names = ("partial_fit", "encode", "reconstruct", "score")
+    calls += [getattr(fitted, name) for name in names if hasattr(fitted, name)]
+    if hasattr(fitted, "encode"):
+        calls += [lambda X: compress(fitted, X)]
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call(make(ROWS))
+
+
+@pytest.mark.parametrize("taker", TAKERS[:3], ids=lambda taker: type(taker).__name__)
+@pytest.mark.parametrize("number", [Decimal, Fraction, lambda value: int(value * 2**70)])
+def test_objects_that_are_numbers_are_their_floats(taker, number):
+    """In lists, arrays and frames: to the bit."""
+    rows = [[number(value) for value in row] for row in ROWS]
+    objects = np.array(rows, dtype=object)
+    floats = objects.astype(np.float64)
+    fitted = clone(taker).set_params(random_state=0).fit(floats)
+    for X in (rows, objects, pd.DataFrame(rows, dtype=object)):
+        again = clone(fitted).fit(X)
+        np.testing.assert_array_equal(again.mean_, fitted.mean_)
+        assert again.mean_.dtype == np.float64
+        np.testing.assert_array_equal(fitted.encode(X), fitted.encode(floats))
+        assert fitted.score(X) == fitted.score(floats)
+        assert compress(fitted, X) == compress(fitted, floats)
+
+
+def test_what_is_no_number_is_told_with_its_place():
+    with pytest.raises(TypeError, match=r"got \{'a': 1\} of type dict at row 1, column 2"):
+        VQDRAW().fit([[1, 2, 3], [1, 2, {"a": 1}]])
+    rows = torch.ones(4, 3).requires_grad_()
+    with pytest.raises(TypeError, match=r"X must be an array, .*Tensor .*detach\(\).numpy\(\)"):
+        VQDRAW().fit(rows)
+
+
+@pytest.mark.parametrize("weight", [np.ones(4, "M8[s]"), [1, 1, 1, MOMENT]])
+def test_weights_are_numbers(weight):
+    for estimator in (VQDRAW(2, 4, max_steps=1), ClusterBoosting(2, 4)):
+        with pytest.raises(ValueError, match="sample_weight must hold booleans, integers or fl"):
+            estimator.fit(ROWS, sample_weight=weight)
+
+
+def test_objects_as_targets_and_symbols():
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(ROWS)
+    guide = LinearGuide([pd.NA], [[1, 0, 0]])
+    with pytest.raises(ValueError, match="target must be finite"):
+        boosting.sample(guide=guide)
+    with pytest.raises(ValueError, match="target must hold booleans, integers or floats"):
+        boosting.sample(guide=guide.set_params(target=np.zeros(1, "M8[s]")))
+    with pytest.raises(ValueError, match="Input matrix contains NaN"):
+        boosting.sample(guide=guide.set_params(target=[1.0], matrix=[[1, 0, None]]))
+    tokenizer = CharacterTokenizer(sequence_length=2).fit(["ab"])
+    with pytest.raises(ValueError, match=r"got nan at row 0, column 1"):
+        tokenizer.inverse_transform([[2, None]])
+    assert tokenizer.inverse_transform([[Decimal(2), Fraction(3)]]) == ["ab"]
+    with pytest.raises(ValueError, match="B must hold .*Subtract an epoch and divide"):
+        two_sample_score(ROWS, np.zeros((4, 3), "M8[s]"))
 
 
 def test_sparse_rows(X):

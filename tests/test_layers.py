@@ -15,7 +15,10 @@ PACKAGE = Path(skvqdraw.__file__).parent
 # the lines up to it name.
 LAYERS = [
     ({"numpy", "scipy", "torch"}, "exceptions _version _codes _rows _products _fork _warn"),
-    ({"sklearn"}, "_sklearn files/__init__ files/atomic files/lock files/container files/json"),
+    (
+        {"sklearn"},
+        "_sklearn _numbers files/__init__ files/atomic files/lock files/container files/json",
+    ),
     (set(), "files/learned files/model boosting/__init__ boosting/beam"),
     ({"threadpoolctl", "tqdm"}, "boosting/kmeans boosting/fit"),
     (set(), "guides _guided _base losses _cluster_boosting priors/_base priors/_counts"),

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._numbers import check_numbers
 from .._rows import pieces
 from .._sklearn import Interval, Numbers, validate_params
 
@@ -122,7 +123,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             large for sums of its squares.
         """
         self._check_shapes()
-        checked, layout = check_array(X, dtype=_FLOATS, input_name="X"), self._layout()
+        checked, layout = self._check_X(X), self._layout()
         if checked.shape[1] != prod(self.shape):
             raise ValueError(
                 f"X must have {prod(self.shape)} columns, with shape={self.shape}; got "
@@ -169,6 +170,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If it is not fitted.
         """
         check_is_fitted(self)
+        self._check_X(X)
         X = validate_data(self, X, dtype=_FLOATS, reset=False)
         Z = np.empty((len(X), self._n_features_out), X.dtype)
         for piece in pieces(*X.shape, whole_tiles=False):
@@ -198,7 +200,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If it is not fitted.
         """
         check_is_fitted(self)
-        X = check_array(X, dtype=_FLOATS, input_name="X")
+        X = self._check_X(X)
         if X.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X must have {self._n_features_out} columns, the components of all patches; got "
@@ -210,6 +212,11 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             patches = _finite(self.pca_.inverse_transform, components)
             rows[piece] = self._fitted_layout.rows(patches)
         return rows
+
+    def _check_X(self, X):
+        """Return X as a 2-D array of finite floats."""
+        check_numbers(X, "X", estimator=self)
+        return check_array(X, dtype=_FLOATS, input_name="X")
 
     @property
     def _n_features_out(self):

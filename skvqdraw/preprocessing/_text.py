@@ -9,10 +9,10 @@ from reprlib import repr as short_repr
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._codes import codes_dtype
+from .._numbers import check_numbers
 from .._rows import pieces
 from .._sklearn import Interval, validate_params
 
@@ -254,7 +254,7 @@ class CharacterTokenizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _check_symbols(self, X):
         """Return X as a 2-D array of integers below `n_symbols_`, in whatever dtype they come."""
-        X = check_array(X, ensure_all_finite=False, input_name="X")
+        X = check_numbers(X, "X", finite=False)
         allowed = f"integers in [0, {self.n_symbols_})"
         todo = (
             "Take what transform returns, or round what a model gives with numpy.rint and "

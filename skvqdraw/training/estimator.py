@@ -12,8 +12,8 @@ from sklearn.utils import check_random_state
 from .._base import unchanged_on_failure
 from .._device import resolve_device, undisturbed
 from .._fork import Lock
-from .._rows import unit_weights
-from .._sklearn import Interval, StrOptions, check_sample_weight, fit_context, validate_params
+from .._numbers import check_weights
+from .._sklearn import Interval, StrOptions, fit_context, validate_params
 from ..files.learned import Number, Records
 from ..nn.arrays import Network
 from .distributed import find_processes
@@ -167,8 +167,7 @@ class TrainedMixin:
             if resume:
                 self._widen_range(X)
             y = self._labels(X, y)
-            weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            weight = unit_weights(weight)
+            weight = check_weights(sample_weight, X)
             task = self._task(resume)
             if resume:
                 task.network = deepcopy(self._network_on_device())
