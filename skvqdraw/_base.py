@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._codes import (
     check_codes,
+    check_n_samples,
     check_prefix,
     codes_dtype,
     feature_names,
@@ -675,8 +676,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             prior that knows them, or if the guide does not fit or scores candidates by NaN.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
+        n_samples = check_n_samples(n_samples)
         n_stages, n_options = self._code_shape
         if prior is not None:
             self._check_prior(prior, guided=guide is not None)

@@ -4,6 +4,7 @@ Axes: N samples, S stages, K options.
 """
 
 from numbers import Integral
+from operator import index
 
 import numpy as np
 from scipy import sparse
@@ -16,13 +17,42 @@ def codes_dtype(n_options):
     return np.min_scalar_type(n_options - 1)
 
 
+def read_array(value, name):
+    """Return something array-like as an array, or say that numpy cannot read it."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(
+            f"{name} must be an array, or what numpy makes one of; got a {type(value).__name__} "
+            f"that numpy cannot read ({str(error).rstrip('.')}). Make an array of {name} first."
+        ) from error
+
+
+def _dense(codes, name, source="encode"):
+    """Return integers as an array, or say that what came is none."""
+    allowed = f"{name} must be an array of integers, as {source} returns them"
+    if sparse.issparse(codes):
+        raise ValueError(
+            f"{allowed}; got a sparse matrix of shape {codes.shape}. Pass what {source} returns. "
+            "Sparse features, as transform returns them, go to inverse_transform under "
+            "encoding='onehot'."
+        )
+    array = read_array(codes, name)
+    if array.ndim == 0:
+        raise ValueError(
+            f"{allowed}; got a single {type(codes).__name__}. Pass what {source} returns."
+        )
+    return array
+
+
 def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
     """Return `codes` as an (N, S) array of the smallest dtype, or say what is wrong with it.
 
     `n_stages` asks for exactly that many columns, `max_stages` for a prefix of that many. Without
     `n_options`, integers may be as large as they like.
     """
-    codes = np.asarray(codes)
+    codes = _dense(codes, "codes")
     allowed = "integers of at least 0" if n_options is None else f"integers in [0, {n_options})"
     if codes.ndim != 2:
         raise ValueError(
@@ -52,11 +82,25 @@ def check_codes(codes, n_options, *, n_stages=None, max_stages=None):
     return codes.astype(codes_dtype(n_options), copy=False)
 
 
+def check_n_samples(n_samples):
+    """Return how many samples to draw, or say what is wrong with it."""
+    try:
+        n_samples = index(n_samples)
+    except TypeError as error:
+        raise TypeError(
+            f"n_samples must be an integer of at least 1; got {n_samples!r} of type "
+            f"{type(n_samples).__name__}. Pass the number of samples as an int."
+        ) from error
+    if n_samples < 1:
+        raise ValueError(f"n_samples must be at least 1; got {n_samples}.")
+    return n_samples
+
+
 def check_prefix(prefix, n_samples, n_options, *, max_stages):
     """Return what so many codes begin with, (N, T): one prefix for all, one for each, or none."""
     if prefix is None:
         return np.empty((n_samples, 0), dtype=codes_dtype(n_options))
-    prefix = np.asarray(prefix)
+    prefix = _dense(prefix, "prefix")
     if prefix.ndim == 1 and prefix.size:
         prefix = np.broadcast_to(prefix, (n_samples, len(prefix)))
     if prefix.ndim != 2 or len(prefix) != n_samples:
@@ -259,7 +303,7 @@ def unpack_codes(packed, n_stages, n_options):
     n_bits = _bits_per_stage(n_options)
     if not isinstance(n_stages, Integral) or n_stages < 0:
         raise ValueError(f"n_stages must be an integer of at least 0; got {n_stages!r}.")
-    n_stages, packed = int(n_stages), np.asarray(packed)
+    n_stages, packed = int(n_stages), _dense(packed, "packed", "pack_codes")
     n_bytes = -(-n_stages * n_bits // 8)
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != n_bytes:
         raise ValueError(

@@ -1,15 +1,17 @@
-"""What X may be made of: numbers, in whatever container they come."""
+"""What X and y may be made of: numbers and labels, in whatever container they come."""
 
 import datetime
 import reprlib
 from contextlib import suppress
-from numbers import Real
+from numbers import Number, Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from ._codes import read_array
 from ._rows import pieces, unit_weights
 from ._sklearn import check_sample_weight, is_pandas_na
 
@@ -63,6 +65,35 @@ def check_weights(sample_weight, X):
     return unit_weights(check_sample_weight(sample_weight, X, ensure_non_negative=True))
 
 
+def check_labels(y, name="y"):
+    """Return the labels of rows as an array of one axis, or say what is no label."""
+    if isinstance(y, (list, tuple)):  # numpy makes the string "nan" of NaN among strings
+        _refuse_missing_labels(y, name)
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind in "OMm":
+        _refuse_missing_labels(y, name)
+        try:
+            np.unique(y)
+        except TypeError as error:
+            kinds = " and ".join(sorted({type(label).__name__ for label in y}))
+            raise ValueError(
+                f"{name} must hold labels of one kind, which have an order; got {kinds}. Convert "
+                "them to one kind, such as str."
+            ) from error
+    check_classification_targets(y)
+    return y
+
+
+def _refuse_missing_labels(y, name):
+    for row, label in enumerate(y):
+        has_nan = isinstance(label, (Number, np.generic, datetime.date))
+        if label is None or is_pandas_na(label) or (has_nan and label != label):
+            raise ValueError(
+                f"{name} must have no missing labels; got {label!r} at row {row}. Leave out such "
+                "rows, or give them a label of their own."
+            )
+
+
 def _array_or_frame(X, name):
     """Return X as an array of numbers, or as it is where scikit-learn reads more than numbers."""
     if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
@@ -76,20 +107,8 @@ def _array_or_frame(X, name):
     if sparse.issparse(X) or hasattr(X, "iloc") or hasattr(X, "to_frame"):
         return X
     if isinstance(X, (list, tuple)) or (hasattr(X, "__array__") and not isinstance(X, np.ndarray)):
-        X = _read(X, name)
+        X = read_array(X, name)
     return _numbers(X, name) if isinstance(X, np.ndarray) else X
-
-
-def _read(X, name):
-    """Return something array-like as an array."""
-    try:
-        return np.asarray(X)
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(
-            f"{name} must be an array, or what numpy makes one of; got a {type(X).__name__} that "
-            f"numpy cannot read ({str(error).rstrip('.')}). Make an array of {name} first."
-        ) from error
 
 
 def _refuse_columns_of_dates(X, name):

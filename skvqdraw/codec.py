@@ -21,7 +21,7 @@ from ._codes import codes_dtype, room_for_codes
 from ._rows import pieces
 from ._warn import warn
 from .exceptions import FormatError
-from .files.atomic import open_regular, write_atomically
+from .files.atomic import file_name, open_regular, write_atomically
 from .priors._counts import MarginalPrior, MarkovPrior
 from .streams import container
 from .streams.blocks import CodesReader, CodesWriter, blocks
@@ -254,7 +254,7 @@ def decompress_file(
     >>> np.load(path + ".npy", mmap_mode="r").shape
     (1000, 8)
     """
-    view = _view(os.fsdecode(path))
+    target, view = file_name(target, "target"), _view(file_name(path))
     header, reader = _reader_of_rows(estimator, view, n_stages, allow_truncated)
     row_shape = (header.n_features,) if row_shape is None else tuple(map(int, row_shape))
     if min(row_shape, default=1) < 1 or math.prod(row_shape) != header.n_features:
@@ -478,9 +478,15 @@ def _check_prior(prior, n_stages, n_options):
 def _view(data):
     """Return a view of bytes, or of the bytes of a file."""
     if not isinstance(data, (str, os.PathLike)):
-        view = memoryview(data)
+        try:
+            view = memoryview(data)
+        except TypeError as error:
+            raise TypeError(
+                "data must be bytes, as compress returns them, or the name of a file that holds "
+                f"them; got {type(data).__name__}. Pass one of these."
+            ) from error
         return view if view.c_contiguous else memoryview(view.tobytes())
-    with open_regular(data) as file:
+    with open_regular(file_name(data, "data")) as file:
         if not os.fstat(file.fileno()).st_size:
             return memoryview(b"")  # of nothing there is no map
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -14,11 +14,10 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.svm import SVC
-from sklearn.utils import Bunch, check_scalar, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Bunch, check_scalar
 
 from ._codes import check_codes, entropy_bits, one_hot, option_frequencies
-from ._numbers import check_numbers
+from ._numbers import check_labels, check_numbers
 
 __all__ = [
     "classification_accuracy_score",
@@ -348,8 +347,7 @@ def probe_score(estimator, X, y, *, classifier=None, cv=5, scoring=None):
             f"y must have one label for each row of X; got X of shape {np.shape(X)} and y of shape "
             f"{np.shape(y)}. Give the labels of the same rows, in the same order."
         )
-    y = column_or_1d(y, warn=True)
-    check_classification_targets(y)
+    y = check_labels(y)
     most = np.unique(y, return_counts=True)[1].max()
     if isinstance(cv, Integral) and cv > most:
         raise ValueError(
@@ -517,6 +515,7 @@ def classification_accuracy_score(X_samples, y_samples, X_test, y_test, *, class
     >>> bool(score > 0.7)
     True
     """
+    y_samples, y_test = check_labels(y_samples, "y_samples"), check_labels(y_test, "y_test")
     classifier = LogisticRegression(max_iter=1000) if classifier is None else clone(classifier)
     return float(classifier.fit(X_samples, y_samples).score(X_test, y_test))
 

@@ -1,6 +1,7 @@
 """What is wrong, what was expected, what to do: for every parameter and every kind of X."""
 
 import datetime
+import pickle
 from copy import copy
 from decimal import Decimal
 from fractions import Fraction
@@ -21,11 +22,18 @@ from sklearn.pipeline import make_pipeline
 
 import skvqdraw
 from skvqdraw import VQDRAW, VQVAE, ClusterBoosting
-from skvqdraw.codec import compress
+from skvqdraw.codec import compress, compress_file, decompress, decompress_file
 from skvqdraw.guides import LinearGuide
-from skvqdraw.metrics import two_sample_score
+from skvqdraw.metrics import (
+    classification_accuracy_score,
+    collision_rate,
+    perplexity,
+    probe_score,
+    two_sample_score,
+)
 from skvqdraw.nn import DenseRound
 from skvqdraw.preprocessing import CharacterTokenizer, PatchPCA
+from skvqdraw.priors import AutoregressivePrior, MarkovPrior
 from skvqdraw.refiners import ConvRefiner, MLPRefiner, Refiner
 
 BAD_PARAMS = {
@@ -384,6 +392,111 @@ def test_ordinal_rows_must_be_whole_codes(X):
     vq = make_estimator(encoding="ordinal").fit(X)
     with pytest.raises(ValueError, match="codes must have 4 columns; got 3"):
         vq.inverse_transform(vq.transform(X)[:, :3])
+
+
+SPARSE = "must be an array of integers, as encode returns them; got a sparse matrix of shape .4, 8"
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (sparse.csr_array(np.eye(4, 8)), SPARSE),
+        (sparse.coo_matrix(np.eye(4, 8)), SPARSE),
+        ({1, 2}, "must be an array of integers, as encode returns them; got a single set"),
+        ([[1, 2], [3]], "must be an array, .*got a list that numpy cannot read.*inhomogeneous"),
+    ],
+)
+def test_what_is_no_array_of_codes(codes, message):
+    boosting = ClusterBoosting(2, 4, encoding="ordinal", random_state=0).fit(ROWS)
+    for call in (boosting.decode, boosting.proposals, boosting.inverse_transform):
+        with pytest.raises(ValueError, match=f"codes {message}"):
+            call(codes)
+    prior = MarkovPrior().fit(boosting.encode(ROWS))
+    for call in (MarkovPrior().fit, prior.score, prior.bits, perplexity, collision_rate):
+        with pytest.raises(ValueError, match=f"codes {message}"):
+            call(codes)
+    with pytest.raises(ValueError, match=f"codes {message}"):
+        skvqdraw.pack_codes(codes, 4)
+    with pytest.raises(ValueError, match=f"packed {message}".replace("encode", "pack_codes")):
+        skvqdraw.unpack_codes(codes, 2, 4)
+    for drawn in (boosting, prior):
+        with pytest.raises(ValueError, match=f"prefix {message}"):
+            drawn.sample(4, prefix=codes)
+
+
+def test_sparse_features_are_decoded_by_inverse_transform():
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(ROWS)
+    with pytest.raises(ValueError, match="as transform returns them, go to inverse_transform un"):
+        boosting.decode(boosting.transform(ROWS))
+    decoded = boosting.inverse_transform(boosting.transform(ROWS))
+    np.testing.assert_array_equal(decoded, boosting.reconstruct(ROWS))
+
+
+LABELS = {
+    "None": (["a", None, "b", "a"], "y must have no missing labels; got None at row 1"),
+    "NaN": (["a", "b", np.nan, "a"], "y must have no missing labels; got nan at row 2"),
+    "NA": (pd.Series(["a", "b", pd.NA, "a"], dtype=object), "labels; got <NA> at row 2"),
+    "a series": (pd.Series(["a", "b", "a", None]), "y must have no missing labels; got nan at r"),
+    "objects": (np.array([None, 1, 2, 1], object), "y must have no missing labels; got None at"),
+    "NaT": (np.array(["2024", "2025", "NaT", "2024"], "M8[D]"), "no missing labels; got .*NaT"),
+    "mixed": (np.array(["a", 1, "a", 1], object), "y must hold labels of one kind.*int and str"),
+}
+
+
+@pytest.mark.parametrize(("y", "message"), LABELS.values(), ids=LABELS)
+def test_labels_that_are_missing_or_of_several_kinds(y, message):
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(ROWS)
+    codes, prior = boosting.encode(ROWS), MarkovPrior().fit(boosting.encode(ROWS))
+    before = vars(prior).copy()
+    with pytest.raises(ValueError, match=message):
+        prior.fit(codes, y)
+    assert vars(prior) == before
+    with pytest.raises(ValueError, match=message):
+        AutoregressivePrior(hidden_size=4, n_blocks=1, max_steps=1).fit(codes, y)
+    with pytest.raises(ValueError, match=message):
+        probe_score(boosting, ROWS, y, cv=2)
+    with pytest.raises(ValueError, match=message.replace("y must", "y_test must")):
+        classification_accuracy_score(ROWS, [0, 1, 0, 1], ROWS, y)
+
+
+@pytest.mark.parametrize("n_samples", [2.5, "3", None, [2]])
+@pytest.mark.parametrize("method", ["sample", "sample_codes"])
+def test_number_of_samples_is_an_integer(fitted, method, n_samples):
+    with pytest.raises(TypeError, match="n_samples must be an integer of at least 1; got .* of t"):
+        getattr(fitted, method)(n_samples)
+    assert len(getattr(fitted, method)(np.int64(2))) == 2
+
+
+def test_names_of_files(tmp_path):
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(ROWS)
+    data, file = compress(boosting, ROWS), tmp_path / "rows"
+    compress_file(boosting, ROWS, file)
+    for path, error in ((data, ValueError), ("a\0b", ValueError), (3, TypeError)):
+        message = "must be the name of a file .expected str, .*; got .*Pass its name"
+        for call in (boosting.save, skvqdraw.load):
+            with pytest.raises(error, match=f"path {message}"):
+                call(path)
+        with pytest.raises(error, match=f"path {message}.*skvqdraw.codec.decompress"):
+            decompress_file(boosting, path, tmp_path / "rows.npy")
+        with pytest.raises(error, match=f"target {message}"):
+            decompress_file(boosting, file, path)
+        with pytest.raises(error, match=f"path {message}"):
+            compress_file(boosting, ROWS, path)
+    with pytest.raises(ValueError, match=f"checkpoint {message}"):
+        VQDRAW(1, 2, checkpoint="a\0b").fit(ROWS)
+    with pytest.raises(TypeError, match="data must be bytes, .*or the name of a file .*; got int"):
+        decompress(boosting, 3)
+    assert [file.name for file in tmp_path.iterdir()] == ["rows"]
+
+
+def test_names_of_features_that_no_file_can_hold(tmp_path):
+    frame = pd.DataFrame(ROWS, columns=["a", "b\ud800", "c"])
+    boosting = ClusterBoosting(2, 4, random_state=0).fit(frame)
+    with pytest.raises(ValueError, match=r"names of features must be Unicode .*'b\\ud800'.*Rename"):
+        boosting.save(tmp_path / "model")
+    assert not [*tmp_path.iterdir()]
+    again = pickle.loads(pickle.dumps(boosting))
+    np.testing.assert_array_equal(again.encode(frame), boosting.encode(frame))
 
 
 @pytest.mark.parametrize("n_samples", [0, -1])

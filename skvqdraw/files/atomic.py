@@ -9,6 +9,18 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def file_name(path, name="path"):
+    """Return the name of a file as a str, or say that what came is none."""
+    allowed = f"{name} must be the name of a file (expected str, bytes or os.PathLike)"
+    got, todo = type(path).__name__, "Pass its name; skvqdraw.codec.decompress takes bytes of rows."
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"{allowed}; got {got}. {todo}")
+    path = os.fsdecode(path)
+    if "\0" in path:
+        raise ValueError(f"{allowed}; got {got} with a null character. {todo}")
+    return path
+
+
 def open_regular(path):
     """Open a file to read bytes; refuse what is no file, where reading might never end."""
 
@@ -28,7 +40,7 @@ def write_atomically(path, pieces):
     A symbolic link stays as it is, and the file that it points to is replaced. Who may read that
     one may read the new one.
     """
-    path = _target(os.fsdecode(path))
+    path = _target(file_name(path))
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.tmp")
     try:

@@ -295,7 +295,7 @@ class Names(Learned):
         names = getattr(estimator, name)
         if any("\0" in name for name in names):
             raise ValueError("names of features must not hold the character '\\0' to be saved.")
-        return None, {name: np.frombuffer("\0".join(names).encode(), dtype=np.uint8)}
+        return None, {name: np.frombuffer(_as_utf8("\0".join(names)), dtype=np.uint8)}
 
     def _check(self, name, reading):
         if name not in reading.entries:
@@ -322,6 +322,18 @@ class Names(Learned):
             raise FormatError(f"{name} must be UTF-8: {error}") from error
         names = np.array(bytes_B.tobytes().decode().split("\0"), dtype=object)
         setattr(reading.estimator, name, names)
+
+
+def _as_utf8(names):
+    try:
+        return names.encode()
+    except UnicodeEncodeError as error:
+        character = names[error.start]
+        wrong = next(name for name in names.split("\0") if character in name)
+        raise ValueError(
+            f"names of features must be Unicode to be saved; got {wrong!r}, in which {character!r} "
+            "is half of a pair of surrogates. Rename this column and fit again, or use pickle."
+        ) from error
 
 
 class Labels(Learned):

@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator
 
 from .._version import __version__
 from ..exceptions import FormatError
-from .atomic import open_regular, write_atomically
+from .atomic import file_name, open_regular, write_atomically
 from .container import pack, parse_json, read_arrays, read_header
 from .json import KNOWN, check_keys, comes_with_package, make, to_json
 from .learned import Reading
@@ -73,7 +73,7 @@ def save(estimator, path):
 
 def load(path, allow):
     """Return the estimator that `save` wrote; `allow` are classes of others that it may name."""
-    classes, path = _by_name(allow), os.fsdecode(path)
+    classes, path = _by_name(allow), file_name(path)
     try:
         with open_regular(path) as file:
             n_bytes = os.fstat(file.fileno()).st_size

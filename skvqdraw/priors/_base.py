@@ -8,11 +8,11 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state, check_scalar, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .._base import Storable
 from .._codes import check_codes, check_prefix, codes_dtype
+from .._numbers import check_labels
 from .._rows import pieces
 from .._sklearn import Interval
 from ..files.learned import Array, Labels
@@ -58,9 +58,7 @@ class Prior(Storable):
         self.classes_ = None
         if y is not None:
             check_consistent_length(codes, y)
-            y = column_or_1d(y, warn=True)
-            check_classification_targets(y)
-            self.classes_, labels_N = np.unique(y, return_inverse=True)
+            self.classes_, labels_N = np.unique(check_labels(y), return_inverse=True)
         self.class_counts_ = np.bincount(labels_N).astype(np.int64)
         return labels_N
 
@@ -93,7 +91,7 @@ class Prior(Storable):
             If a label was not among the training data, or `prefix` does not fit.
         """
         check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        n_samples = int(check_scalar(n_samples, "n_samples", Integral, min_val=1))
         _check_temperature(temperature)
         rng = check_random_state(random_state)
         n_stages, n_options = self.n_stages_, self.n_options_

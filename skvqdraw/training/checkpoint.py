@@ -15,7 +15,7 @@ from pathlib import Path
 from .._device import is_out_of_memory
 from .._warn import warn
 from ..exceptions import FormatError
-from ..files.atomic import open_regular, remove_temporaries, write_atomically
+from ..files.atomic import file_name, open_regular, remove_temporaries, write_atomically
 from ..files.container import pack, unpack
 from ..files.lock import locked
 
@@ -44,7 +44,7 @@ def checkpoint_of(plan, identity, processes):
         nonlocal checkpoint
         if plan.checkpoint is None:
             return None
-        path = Path(os.fsdecode(plan.checkpoint))
+        path = Path(file_name(plan.checkpoint, "checkpoint"))
         stack.enter_context(_own(path))
         remove_temporaries(path)
         checkpoint = Checkpoint(path, plan.checkpoint_every, identity())
