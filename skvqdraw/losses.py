@@ -22,6 +22,8 @@ _OUT_OF_RANGE = (
     "the variance of X is too {} for float64; rescale X, for example with "
     "sklearn.preprocessing.RobustScaler."
 )
+# How many times as far from the mean as rows the reconstructions of a short fit may lie.
+_OVERSHOOT = 1.5
 # Squares below this have lost digits.
 _SMALLEST_VARIANCE = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # No step of the line search changes log odds by more than this: where a cluster's rows agree, the
@@ -314,7 +316,8 @@ class Loss(BaseEstimator):
         Raises
         ------
         ValueError
-            If the variance is out of the range of float64.
+            If the variance is out of the range of float64, or reconstructions may be out of that
+            of their dtype.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # the scale tells
             mean_D = self.mean(X, sample_weight)
@@ -809,14 +812,17 @@ class LearnedLoss(Spec):
 
 def _scale(X, mean_D, sample_weight):
     """Return the root of the mean variance, in float64."""
-    variance = 0.0
+    variance, largest = 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for piece in pieces(*X.shape, whole_tiles=False):
-            left = np.asarray(X[piece] - mean_D, dtype=np.float64)
-            variance += sample_weight[piece] @ np.square(left, out=left).mean(axis=1)
+            left, weight_N = np.asarray(X[piece] - mean_D, dtype=np.float64), sample_weight[piece]
+            squares_ND = np.square(left, out=left)
+            variance += weight_N @ squares_ND.mean(axis=1)
+            largest = max(largest, squares_ND.max(axis=1)[weight_N > 0].max(initial=0.0))
     variance /= sample_weight.sum()
     if not np.isfinite(variance):
         raise ValueError(_OUT_OF_RANGE.format("large"))
+    _refuse_overflow(np.abs(mean_D).max(), np.sqrt(largest), float_dtype(X.dtype))
     if variance > _SMALLEST_VARIANCE:
         return float(np.sqrt(variance))
     if any(
@@ -825,6 +831,16 @@ def _scale(X, mean_D, sample_weight):
     ):
         raise ValueError(_OUT_OF_RANGE.format("small"))
     return 0.0
+
+
+def _refuse_overflow(mean, farthest, dtype):
+    """Refuse rows whose reconstructions their dtype may be too small for."""
+    if farthest > (np.finfo(dtype).max - mean) / _OVERSHOOT:
+        raise ValueError(
+            f"X has values that are as far as {farthest:.3g} from their mean, whose "
+            f"reconstructions may be too large for {dtype}; rescale X, for example with "
+            "sklearn.preprocessing.RobustScaler, or give float64."
+        )
 
 
 def _places(log_chances, target):

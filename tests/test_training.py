@@ -1,11 +1,13 @@
 import itertools
 import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
-from skvqdraw import VQDRAW
+from skvqdraw import VQDRAW, VQVAE
 from skvqdraw.losses import SquaredError
 from skvqdraw.nn.arrays import load_network_arrays, network_arrays
 from skvqdraw.nn.preparation import Preparation
@@ -82,6 +84,33 @@ def test_a_variance_out_of_range_is_named(value, size):
     X = np.array([[value], [-value]])
     with pytest.raises(ValueError, match=f"variance of X is too {size} for float64; rescale X"):
         mean_and_scale(X, np.ones(2))
+
+
+def test_rows_whose_reconstructions_their_dtype_cannot_hold():
+    """Those of a short fit lie farther from the mean than rows."""
+    X = np.array([[-2e38], [2e38], [3.3e38]], np.float32)
+    mean, scale = mean_and_scale(X, np.array([1.0, 1.0, 0.0]))
+    assert (mean.dtype, mean[0], scale) == (np.float32, 0, pytest.approx(2e38))
+    assert mean_and_scale(np.full((9, 1), 3.3e38, np.float32), np.ones(9))[1] == 0
+    assert np.isfinite(mean_and_scale(X.astype(np.float64), np.ones(3))[1])
+    with pytest.raises(ValueError, match=r"as far as 3.1e\+38 from .* float32; rescale X.*float64"):
+        mean_and_scale(X, np.ones(3))
+
+
+@pytest.mark.parametrize("estimator", [VQDRAW(2, 4, max_steps=5), VQVAE(4, max_steps=5)])
+def test_reconstructions_are_finite_or_refused(estimator):
+    """Without a warning of numpy's, either."""
+    rows = np.random.default_rng(0).uniform(-1, 1, size=(50, 3)).astype(np.float32)
+    estimator.set_params(random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(estimator.fit(rows * np.float32(1.5e38)).reconstruct(rows)).all()
+        before = estimator.fingerprint()
+        for method in ("fit", "partial_fit"):
+            again = clone(estimator) if method == "partial_fit" else estimator
+            with pytest.raises(ValueError, match="reconstructions may be too large for float32"):
+                getattr(again, method)(rows * np.float32(3.3e38))
+        assert estimator.fingerprint() == before
 
 
 def test_preparation_there_and_back():
