@@ -6,15 +6,18 @@ is known, `LinearGuide` finds rows of which a smaller or a grey image is known, 
 the wish of a classifier, and `FunctionGuide` takes any function.
 """
 
+from contextlib import suppress
 from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import FunctionTransformer
 
 from ._numbers import as_numbers, check_numbers
 from ._sklearn import HasMethods, Interval, validate_params
+from ._warn import warn
 
 __all__ = [
     "ClassGuide",
@@ -264,7 +267,9 @@ class ClassGuide(Guide):
     Parameters
     ----------
     classifier : estimator
-        A fitted classifier of rows as the estimator was fitted on, with ``predict_proba``.
+        A fitted classifier of rows as the estimator was fitted on, with ``predict_proba``. One that
+        was fitted on a frame reads candidates under the names of its columns, in their order, and
+        each call warns of that once.
     y : label or array-like of shape (n_samples,)
         The class of all samples, or of each.
     temperature : float, default=1.0
@@ -326,7 +331,22 @@ class ClassGuide(Guide):
                 "one of these."
             )
         places = [known.index(label) for label in np.broadcast_to(y, n_samples).tolist()]
-        return _Wish(np.array(places), self)
+        return _Wish(np.array(places), self, self._framing())
+
+    def _framing(self):
+        """Return what makes frames of candidates for a classifier that was fitted on one, or None.
+
+        Given arrays, it would warn at each stage, or could not read them at all.
+        """
+        names = getattr(self.classifier, "feature_names_in_", None)
+        if names is None:
+            return None
+        warn(
+            f"candidates have no valid feature names, but {type(self.classifier).__name__} was "
+            "fitted with feature names. It reads their features under these names, in this order. "
+            "Fit it on an array to do without names."
+        )
+        return _framing(names)
 
 
 class _Wish(Guide):
@@ -334,15 +354,19 @@ class _Wish(Guide):
 
     parallel = True
 
-    def __init__(self, places, guide):
+    def __init__(self, places, guide, framing):
         self.places = places
+        self.framing = framing
         self.classifier = guide.classifier
         self.temperature = guide.temperature
         self.beam_size = guide.beam_size
 
     def scores(self, candidates, stage, samples):
         n, K, D = candidates.shape
-        chances = np.asarray(self.classifier.predict_proba(candidates.reshape(n * K, D)))
+        rows = candidates.reshape(n * K, D)
+        if self.framing is not None:
+            rows = self.framing.transform(rows)
+        chances = np.asarray(self.classifier.predict_proba(rows))
         wanted = n * K, len(self.classifier.classes_)
         if chances.shape != wanted:
             raise ValueError(
@@ -352,6 +376,15 @@ class _Wish(Guide):
         places = self.places[samples][:, None, None]
         wished = np.take_along_axis(chances.reshape(n, K, -1), places, axis=2)[:, :, 0]
         return np.log(np.maximum(wished, np.finfo(float).tiny))
+
+
+def _framing(names):
+    """Return a transformer of rows to frames with these names; None where there is no pandas."""
+    with suppress(ImportError):
+        framing = FunctionTransformer(feature_names_out=lambda _, seen: names)
+        framing.set_output(transform="pandas").transform(np.zeros((1, len(names))))
+        return framing
+    return None
 
 
 class FunctionGuide(Guide):

@@ -3,13 +3,17 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_estimator
 from extensions.fixed_moves import FixedMoves
 from extensions.product_quantizer import ProductQuantizer
 from scipy.stats import chisquare
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skvqdraw import VQDRAW, ClusterBoosting, _guided
@@ -321,3 +325,27 @@ def test_models_stay_as_they_are(X):
     before, fingerprint = repr(guide), vq.fingerprint()
     vq.sample(3, guide=guide)
     assert (repr(guide), vq.fingerprint()) == (before, fingerprint)
+
+
+@pytest.mark.parametrize("estimator", [make_estimator(), ClusterBoosting(4, 8, random_state=0)])
+def test_a_classifier_that_was_fitted_on_a_frame(X, estimator):
+    """It draws the same codes as one of arrays, is given frames, and a call warns once."""
+    y = X[:, 20] > np.median(X[:, 20])
+    estimator.fit(X)
+    names = [f"pixel{i}" for i in range(X.shape[1])]
+    frame = pd.DataFrame(X, columns=names)
+    by_name = make_column_transformer((StandardScaler(), names))
+    of_arrays, of_frames, of_columns = (
+        LogisticRegression(max_iter=1000).fit(X, y),
+        LogisticRegression(max_iter=1000).fit(frame, y),
+        make_pipeline(by_name, LogisticRegression(max_iter=1000)).fit(frame, y),
+    )
+    expected = estimator.sample_codes(5, guide=ClassGuide(of_arrays, True), random_state=0)
+    with pytest.warns(UserWarning, match="but LogisticRegression was fitted with feature na") as c:
+        codes = estimator.sample_codes(5, guide=ClassGuide(of_frames, True), random_state=0)
+    np.testing.assert_array_equal(codes, expected)
+    assert [warning.filename for warning in c] == [__file__]
+    with pytest.warns(UserWarning, match="but Pipeline was fitted with feature names") as c:
+        rows = estimator.sample(20, guide=ClassGuide(of_columns, True, temperature=0.1))
+    assert len(c) == 1
+    assert of_columns.predict(pd.DataFrame(rows, columns=names)).mean() > 0.8
