@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import FunctionTransformer
 
+from ._codes import read_array
 from ._numbers import as_numbers, check_numbers
 from ._sklearn import HasMethods, Interval, validate_params
 from ._warn import warn
@@ -241,14 +242,14 @@ class MaskGuide(Guide):
 
     def prepared(self, n_samples, n_features):
         validate_params(self)
-        mask = np.asarray(self.mask)
+        mask = read_array(self.mask, "mask")
         if mask.shape != (n_features,) or mask.dtype != bool or not mask.any():
             raise ValueError(
                 f"mask must be {n_features} booleans, one for each feature and one at least True; "
                 f"got dtype {mask.dtype} and shape {mask.shape}, {np.count_nonzero(mask)} of them "
                 "True. Say True where features are known."
             )
-        known, target = np.flatnonzero(mask), np.asarray(self.target)
+        known, target = np.flatnonzero(mask), read_array(self.target, "target")
         if target.ndim not in (1, 2) or target.shape[-1] != n_features:
             raise ValueError(
                 f"target must be a row of {n_features} features, or one for each sample; got an "

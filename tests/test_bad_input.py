@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 import skvqdraw
 from skvqdraw import VQDRAW, VQVAE, ClusterBoosting
 from skvqdraw.codec import compress, compress_file, decompress, decompress_file
-from skvqdraw.guides import LinearGuide
+from skvqdraw.guides import LinearGuide, MaskGuide
 from skvqdraw.metrics import (
     classification_accuracy_score,
     collision_rate,
@@ -326,6 +326,9 @@ def test_objects_as_targets_and_symbols():
         boosting.sample(guide=guide.set_params(target=np.zeros(1, "M8[s]")))
     with pytest.raises(ValueError, match="Input matrix contains NaN"):
         boosting.sample(guide=guide.set_params(target=[1.0], matrix=[[1, 0, None]]))
+    mask = [True, False, True]
+    with pytest.raises(TypeError, match=r"target must be an array, .*Tensor .*detach\(\).numpy"):
+        boosting.sample(guide=MaskGuide(torch.ones(3).requires_grad_(), mask))
     tokenizer = CharacterTokenizer(sequence_length=2).fit(["ab"])
     with pytest.raises(ValueError, match=r"got nan at row 0, column 1"):
         tokenizer.inverse_transform([[2, None]])
@@ -386,6 +389,12 @@ def test_codes(fitted, codes, message):
 def test_rows_that_are_not_one_hot(X, fitted, spoil, message):
     with pytest.raises(ValueError, match=message):
         fitted.inverse_transform(spoil(fitted.transform(X)))
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "i1", "O", np.longdouble])
+def test_one_hot_rows_of_any_dtype(X, fitted, dtype):
+    Z = fitted.transform(X).toarray().astype(dtype)
+    np.testing.assert_array_equal(fitted.inverse_transform(Z), fitted.reconstruct(X))
 
 
 def test_ordinal_rows_must_be_whole_codes(X):

@@ -3,6 +3,8 @@
 import inspect
 import pickle
 import sys
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -636,3 +638,15 @@ def test_what_is_no_estimator_of_codes(fitted, X, draw):
         draw(KMeans(2, n_init=1).fit(X), X)
     with pytest.raises(TypeError, match="estimator must .*got Pipeline, which lacks"):
         draw(make_pipeline(StandardScaler(), clone(fitted)).fit(X), X)
+
+
+@pytest.mark.parametrize("number", [Decimal, Fraction])
+def test_objects_that_are_numbers_are_drawn(fitted, X, number):
+    rows = [[number(value) for value in row] for row in X[:2].tolist()]
+    stages = StagesDisplay.from_estimator(fitted, rows, image_shape=(8, 8))
+    expected = StagesDisplay.from_estimator(fitted, X[:2], image_shape=(8, 8))
+    np.testing.assert_array_equal(stages.originals, expected.originals)
+    proposals = ProposalsDisplay.from_estimator(fitted, rows[0], stage=1, image_shape=(8, 8))
+    assert proposals.original.dtype == np.float64
+    np.testing.assert_array_equal(proposals.original, X[0])
+    plt.close("all")

@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 
+from .._numbers import as_numbers
 from ._display import GridDisplay, check_image_shape, fill_grid
 
 _MAX_COLUMNS = 32
@@ -99,7 +100,7 @@ class ProposalsDisplay(GridDisplay):
                 f"{np.shape(x)}. Pass one of them: X[0]."
             )
         x = x if np.ndim(x) == 2 else np.reshape(x, (1, -1))
-        codes, original = estimator.encode(x), np.asarray(x)[0]
+        codes, original = estimator.encode(x), as_numbers(x, "x")[0]
         before = estimator.decode(codes[:, :stage])[0]
         proposals = estimator.proposals(codes[:, :stage])[0]
         errors = np.square(proposals.astype(np.float64) - original).mean(axis=1)

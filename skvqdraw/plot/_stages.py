@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 
+from .._numbers import as_numbers
 from ._display import GridDisplay, check_image_shape
 
 # More rows or columns are too many for a page.
@@ -86,7 +87,7 @@ class StagesDisplay(GridDisplay):
         codes = estimator.encode(X)
         reconstructions = np.stack([estimator.decode(codes[:, :s]) for s in stages], axis=1)
         bits = stages * np.log2(n_options)
-        display = cls(np.asarray(X), reconstructions, bits=bits, image_shape=image_shape)
+        display = cls(as_numbers(X, "X"), reconstructions, bits=bits, image_shape=image_shape)
         return display.plot(vmin=vmin, vmax=vmax, ax=ax)
 
     def _draw(self, vmin, vmax, ax):
