@@ -199,7 +199,7 @@ def _check_width(Z, n_stages, n_options):
 
 def from_one_hot(Z, n_stages, n_options):
     """Return the codes of one-hot rows Z (N, S * K), sparse or dense."""
-    if not sparse.issparse(Z):  # of every dtype that scipy has no sparse arrays of, too
+    if not sparse.issparse(Z):  # of some dtypes scipy has no sparse arrays
         Z = Z.astype(np.result_type(Z.dtype, np.float32))
     Z = sparse.csr_array(Z, copy=True)  # it is put in order in place
     _check_width(Z, n_stages, n_options)
