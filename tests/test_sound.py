@@ -326,6 +326,7 @@ def test_what_is_no_sound(X, error, message, method):
         (np.zeros(2560), "Expected 2D array"),
         (np.full((2, 2560), np.nan), "X contains NaN"),
         (np.full((2, 2560), 800.0), "X must hold decibels of at most 100; got 800. Pass what"),
+        (np.zeros((2, 2560), "M8[s]"), "X must hold booleans, integers or floats; got dtype datet"),
     ],
 )
 def test_what_are_no_frames(X, message):

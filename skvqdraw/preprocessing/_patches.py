@@ -7,10 +7,9 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._numbers import check_numbers
+from .._numbers import check_numbers, validate_numbers
 from .._rows import pieces
 from .._sklearn import Interval, Numbers, validate_params
 
@@ -123,7 +122,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             large for sums of its squares.
         """
         self._check_shapes()
-        checked, layout = self._check_X(X), self._layout()
+        checked, layout = _as_floats(check_numbers(X, "X", estimator=self)), self._layout()
         if checked.shape[1] != prod(self.shape):
             raise ValueError(
                 f"X must have {prod(self.shape)} columns, with shape={self.shape}; got "
@@ -170,8 +169,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If it is not fitted.
         """
         check_is_fitted(self)
-        self._check_X(X)
-        X = validate_data(self, X, dtype=_FLOATS, reset=False)
+        X = _as_floats(validate_numbers(self, X, reset=False))
         Z = np.empty((len(X), self._n_features_out), X.dtype)
         for piece in pieces(*X.shape, whole_tiles=False):
             patches = self._fitted_layout.patches(X[piece])
@@ -200,7 +198,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If it is not fitted.
         """
         check_is_fitted(self)
-        X = self._check_X(X)
+        X = _as_floats(check_numbers(X, "X", estimator=self))
         if X.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X must have {self._n_features_out} columns, the components of all patches; got "
@@ -212,11 +210,6 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             patches = _finite(self.pca_.inverse_transform, components)
             rows[piece] = self._fitted_layout.rows(patches)
         return rows
-
-    def _check_X(self, X):
-        """Return X as a 2-D array of finite floats."""
-        check_numbers(X, "X", estimator=self)
-        return check_array(X, dtype=_FLOATS, input_name="X")
 
     @property
     def _n_features_out(self):
@@ -238,6 +231,10 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 f"patch_shape={patch_shape} must divide shape={shape} axis by axis. Choose other "
                 "patches, or pad the rows."
             )
+
+
+def _as_floats(X):
+    return X if X.dtype in _FLOATS else X.astype(np.float64)
 
 
 def prod(sides):

@@ -8,8 +8,8 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.signal import ShortTimeFFT
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array
 
+from .._numbers import check_numbers
 from .._rows import pieces
 from .._sklearn import Interval, validate_params
 
@@ -207,7 +207,7 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             louder than 100 decibels.
         """
         stft, filters_MF, n_samples = self._transforms()
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = check_numbers(X, "X", dtype=np.float64)
         if X.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X must have n_frames * n_mels = {self._n_features_out} columns; got "
