@@ -108,7 +108,6 @@ def main():
     parser.add_argument("--against", help="another checkout, to measure in turns with this one")
     parser.add_argument("--only", nargs="*", default=list(FITS), help="which fits")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each fit")
-    parser.add_argument("--threads", nargs="*", type=int, default=[1, 2])
     parser.add_argument("--out", help="the JSON file to write, section by section")
     parser.add_argument("--quick", action="store_true", help="only see that it runs: no figures")
     parser.add_argument("--subject", nargs=2, help=argparse.SUPPRESS)
@@ -119,26 +118,26 @@ def main():
         print(json.dumps(rate))
         return
     report = Report(arguments.out, benchmark="busy", seconds=arguments.seconds)
-    checkouts = {"now": Path(__file__).parents[1]}
+    here = Path(__file__).parents[1]
+    runs = [("1 thread", 1, here), ("2 threads", 2, here)]
     if arguments.against:
-        checkouts["before"] = Path(arguments.against).resolve()
+        runs.append(("2 threads, before", 2, Path(arguments.against).resolve()))
     for name in arguments.only:
         rates = {}
-        for busy in (False, True):
-            for n_threads in arguments.threads:
-                for version, checkout in checkouts.items():
-                    command = [sys.executable, __file__, "--subject", name, str(n_threads)]
-                    command += ["--seconds", str(arguments.seconds)]
-                    command += ["--quick"] * arguments.quick
-                    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-                    with neighbor(busy):
-                        run = subprocess.run(
-                            command, stdout=subprocess.PIPE, text=True, check=True, env=environment
-                        )
-                    state = "busy" if busy else "idle"
-                    rate = json.loads(run.stdout.splitlines()[-1])
-                    rates[f"{version}, {state}, {n_threads}"] = rate
+        for state in ("idle", "busy"):
+            for title, n_threads, checkout in runs:
+                with neighbor(state == "busy"):
+                    rates[f"{state}, {title}"] = measure(name, n_threads, checkout, arguments)
         report.add(name, rates, within="steps_per_second")
+
+
+def measure(name, n_threads, checkout, arguments):
+    """Return the rate of a fit in a process of its own, by the package of a checkout."""
+    command = [sys.executable, __file__, "--subject", name, str(n_threads)]
+    command += ["--seconds", str(arguments.seconds), *["--quick"] * arguments.quick]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -292,6 +292,12 @@ def serving(result):
         yield f"{title}; the fit takes {', '.join(fits)}:\n\n" + table(rows, columns, figure)
 
 
+def busy(result):
+    rows = result["steps_per_second"]
+    columns = dict.fromkeys(column for row in rows.values() for column in row)
+    yield f"{machine(result)}\nSteps per second:\n\n{table(rows, columns, figure)}"
+
+
 def baselines(result):
     yield machine(result)
     for name, title in DATA_SETS.items():
@@ -628,6 +634,7 @@ def main():
         codec,
         memory_map,
         serving,
+        busy,
     )
     for maker in makers:
         parts = [part for result in results(maker.__name__) for part in maker(result)]

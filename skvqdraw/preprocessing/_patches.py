@@ -234,7 +234,7 @@ class PatchPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
 
 def _as_floats(X):
-    return X if X.dtype in _FLOATS else X.astype(np.float64)
+    return X if X.dtype in _FLOATS else X.astype(_FLOATS[0])
 
 
 def prod(sides):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from .._base import unchanged_on_failure
+from .._base import CodeTransformer, unchanged_on_failure
 from .._device import resolve_device, undisturbed
 from .._fork import Lock
 from .._numbers import check_weights
@@ -164,7 +164,7 @@ class TrainedMixin:
         device = resolve_device(plan.device)
         with unchanged_on_failure(self), undisturbed(device):
             X = self._validate_X(X, reset=not resume)
-            if resume:
+            if resume and isinstance(self, CodeTransformer):
                 self._widen_range(X)
             y = self._labels(X, y)
             weight = check_weights(sample_weight, X)
