@@ -7,7 +7,8 @@ from its first record to its last. The busy process multiplies matrices in one t
 is of equal standing: in a session of its own, at nice 0, since Linux shares cores out between
 sessions before it looks at processes.
 
-With `--against`, another checkout of the package is measured in turns with this one.
+With `--against`, another checkout of the package is measured in turns with this one. With `--only`,
+the figures of other fits stay in the file.
 """
 
 import argparse
@@ -70,7 +71,7 @@ FITS = {
         VQVAE(512, autoencoder=ConvAutoencoder(IMAGE_SHAPE)),
         load_images(quick).X[:20_000],
     ),
-    "prior": lambda quick: (AutoregressivePrior(n_options=16), _codes()),
+    "prior": lambda quick: (AutoregressivePrior(n_options=16, early_stopping=False), _codes()),
 }
 
 
@@ -117,7 +118,7 @@ def main():
         rate = steps_per_second(name, int(n_threads), arguments.seconds, arguments.quick)
         print(json.dumps(rate))
         return
-    report = Report(arguments.out, benchmark="busy", seconds=arguments.seconds)
+    report = Report(arguments.out, go_on=True, benchmark="busy", seconds=arguments.seconds)
     here = Path(__file__).parents[1]
     runs = [("1 thread", 1, here), ("2 threads", 2, here)]
     if arguments.against:

@@ -135,7 +135,7 @@ def file_of(model):
         arrays["loss_curve_"][:, curve.index("seconds")] = 0
     arrays.pop("loss_curve_.known", None)
     kept = {key: text[key] for key in ("class", "params", "fitted")}
-    return {**arrays, "text": json.dumps(kept, sort_keys=True)}
+    return arrays, json.dumps(kept, sort_keys=True)
 
 
 def traces(model, X):
@@ -154,7 +154,8 @@ def traces(model, X):
         yield "proposals", model.proposals(prefixes[:5])
     yield "fingerprint", model.fingerprint()
     yield "stream", bytes(compress(model, X[:40]))
-    yield "file", file_of(model)
+    yield "arrays of the file", file_of(model)[0]
+    yield "text of the file", file_of(model)[1]
 
 
 def fits(name):
@@ -181,7 +182,7 @@ def prior_cases():
             yield f"{kind}, samples", model.sample(10, prior=prior, random_state=0, **given)
             if labels is None and name != "autoregressive":  # others are not put into streams
                 yield f"{kind}, stream", bytes(compress(model, X[:40], prior=prior))
-            yield f"{kind}, file", file_of(prior)
+            yield f"{kind}, file", list(file_of(prior))
 
 
 def guide_cases():
