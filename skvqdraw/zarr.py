@@ -29,6 +29,7 @@ from zarr.storage import LocalStore, StorePath
 from zarr.storage._common import ensure_no_existing_node, make_store_path
 
 from ._base import CodeTransformer
+from ._numbers import as_numbers
 from .codec import compress, decompressed_rows
 from .exceptions import FormatError
 from .io import load
@@ -353,18 +354,7 @@ def _as_array(model, X):
     """Return rows as an array of numbers; the names of a frame's columns are compared."""
     if hasattr(X, "columns") or issparse(X):
         return model._validate_X(X, reset=False)
-    try:
-        rows = np.asanyarray(X)
-    except Exception as error:  # of lists of unequal lengths, or of what makes itself an array
-        raise TypeError(
-            f"X must be an array of rows; got {type(X).__name__}, which numpy cannot convert: "
-            f"{error}"
-        ) from error
-    if rows.dtype.kind not in "biuf":
-        raise ValueError(
-            f"X must hold real numbers; got an array of dtype {rows.dtype}. Give numbers, such as "
-            "X.astype(float)."
-        )
+    rows = as_numbers(X, "X")
     if rows.ndim < 2:
         raise ValueError(
             f"X must have two axes or more, the first of rows; got an array of shape {rows.shape}. "

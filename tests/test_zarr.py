@@ -384,7 +384,9 @@ def test_frames_tensors_and_lists_are_rows(tmp_path, X):
     for rows in (torch.tensor(X), [*X]):
         with pytest.warns(UserWarning, match="does not have valid feature names"):
             np.testing.assert_array_equal(create_array({}, model, rows)[:], expected)
-    with pytest.raises(TypeError, match="X must be an array of rows; got Tensor"):
+    with pytest.raises(
+        TypeError, match="X must be an array, or what numpy makes one of; got a Tensor"
+    ):
         create_array({}, model, torch.tensor(X, requires_grad=True))
     with pytest.raises(TypeError, match="[Ss]parse"):
         create_array({}, model, sparse.csr_array(X))
