@@ -342,7 +342,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
             self._row_shape = tuple(shape)
 
     def _check_row_shape(self, shape, what):
-        """Refuse rows with axes of their own that are not those of the training rows."""
+        """Refuse a shape of rows other than the training rows' own."""
         own = self.row_shape_
         if math.prod(shape) != self.n_features_in_:
             raise ValueError(
@@ -407,7 +407,7 @@ class CodeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Storabl
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows to encode, booleans, integers or floats; a memory map is read piece by piece.
-            Python objects that are numbers, such as those of ``decimal``, count as float64.
+            Python objects that are numbers, such as ``decimal.Decimal``, count as float64.
         out : ndarray of shape (n_samples, n_stages), default=None
             Where to write the codes, piece by piece: an array or a writeable memory map of any
             integer dtype that holds ``n_options - 1``. It is checked before the first row is

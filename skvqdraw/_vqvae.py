@@ -123,7 +123,8 @@ class VQVAE(TrainedMixin, CodeTransformer):
         many as PyTorch may use. No code depends on it.
     random_state : int, RandomState instance or None, default=None
         Seed of the start and of the order of rows. An int makes a fit that ends by `max_steps`
-        reproducible to the bit on the CPU of one machine.
+        reproducible to the bit on the CPU of one machine. Beside other busy processes that takes
+        one thread: ``torch.set_num_threads(1)``.
     verbose : int, default=0
         1 for a progress bar with the error and the bits in use, 2 for a line per evaluation point.
 

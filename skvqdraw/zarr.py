@@ -169,7 +169,7 @@ def create_array(store, model, X=None, *, shape=None, dtype=None, chunk_rows=10_
             _check_range(X, draft.dtype)
             draft[...] = X
         model.save(Path(folder, _file_of(model.fingerprint())))
-        Path(folder, "zarr.json").unlink()  # zarr writes it, with those of the groups above
+        Path(folder, "zarr.json").unlink()  # zarr writes it, and that of each group above
         place = _place(store, overwrite, **where)
         with _kept_on_failure(place, overwrite):
             sync(_copy_all(draft.store_path, place))

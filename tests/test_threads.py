@@ -382,7 +382,7 @@ def test_an_idle_machine_makes_all_steps_with_all_threads(unchanged_threads, n_c
 
 
 @pytest.mark.parametrize(
-    ("n_cores", "n_busy", "n_used"), [(2, 1, 1), (4, 1, 3), (4, 2, 2), (8, 5, 1)]
+    ("n_cores", "n_busy", "n_used"), [(2, 1, 1), (4, 1, 3), (4, 2, 2), (8, 5, 2)]
 )
 def test_beside_busy_cores_fewer_threads_make_steps(unchanged_threads, n_cores, n_busy, n_used):
     machine = Machine(n_cores, lambda now: n_busy)

@@ -87,7 +87,7 @@ def test_a_variance_out_of_range_is_named(value, size):
 
 
 def test_rows_whose_reconstructions_their_dtype_cannot_hold():
-    """Those of a short fit lie farther from the mean than rows."""
+    """After a short fit they lie farther from the mean than rows."""
     X = np.array([[-2e38], [2e38], [3.3e38]], np.float32)
     mean, scale = mean_and_scale(X, np.array([1.0, 1.0, 0.0]))
     assert (mean.dtype, mean[0], scale) == (np.float32, 0, pytest.approx(2e38))

@@ -52,7 +52,7 @@ def _tell(what, message):
 
 
 def _write(stream, line):
-    """Write a line; characters that a stream cannot encode, such as those of names, are escaped."""
+    """Write a line; characters that the stream cannot encode are escaped."""
     try:
         stream.write(f"{line}\n")
     except UnicodeEncodeError:

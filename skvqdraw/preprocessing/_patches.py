@@ -238,7 +238,7 @@ def _as_floats(X):
 
 
 def prod(sides):
-    """Return a product as an integer of Python: those of narrow dtypes overflow."""
+    """Return a product as a Python int, since narrow integers of numpy overflow."""
     return math.prod(map(int, sides))
 
 

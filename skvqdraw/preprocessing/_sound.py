@@ -68,7 +68,7 @@ class LogMelSpectrogram(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Notes
     -----
     It learns nothing: `fit` only checks parameters and recordings. Recordings have numbers in
-    [-1, 1]; those of dtype int16 are divided by 32768. Integers of other dtypes do not show their
+    [-1, 1]. Numbers of int16 are divided by 32768. Integers of other dtypes do not show their
     range, so divide them yourself. Floats beyond 32 are in another unit, and an error names the
     division. Sound from `inverse_transform` may be larger at its peaks, where other phases add up:
     ``clip(-1, 1)`` it before you write a file.

@@ -51,7 +51,8 @@ class StepThreads:
             return
         began = self._clock()
         if self._trial_is_due(began):
-            numbers = sorted({self.most, self.most - 1, self.most // 2, 1} - {0}, reverse=True)
+            halves = {self.most >> i for i in range(self.most.bit_length())}
+            numbers = sorted(halves | {self.most - 1}, reverse=True)
             self.n = next(n for n in numbers if n == 1 or self._meet(n))
             seconds = self._clock() - began
             self._next_trial = began + _PATIENCE * seconds
