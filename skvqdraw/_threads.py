@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import torch
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
 
 from ._fork import Lock, in_forked_process, is_forked
 
@@ -38,9 +38,17 @@ def count_threads(n_jobs):
     return min(effective_n_jobs(n_jobs), _MOST_THREADS)
 
 
+def most_threads():
+    """Return how many threads may share an operator: PyTorch's, but no more than there are cores.
+
+    A container may have fewer cores than its machine, and PyTorch counts the machine's.
+    """
+    return min(torch.get_num_threads(), cpu_count())
+
+
 def threads_worth(n_multiplications):
-    """Return how many of PyTorch's threads are worth starting to share so much work."""
-    return max(1, min(torch.get_num_threads(), n_multiplications // _MULTIPLICATIONS_PER_THREAD))
+    """Return how many threads are worth starting to share so much work."""
+    return max(1, min(most_threads(), n_multiplications // _MULTIPLICATIONS_PER_THREAD))
 
 
 @contextmanager

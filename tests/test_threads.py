@@ -339,6 +339,12 @@ def test_a_fit_whose_threads_do_not_meet_is_that_of_one_thread(two_threads, monk
     np.testing.assert_array_equal(vq.decode(vq.encode(X)), alone.decode(alone.encode(X)))
 
 
+def test_no_more_threads_than_cores_share_a_step(two_threads, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # what joblib counts in a container of one core
+    drawing(Watching(hidden_size=1200))
+    assert Watching.seen == {1}
+
+
 class Machine:
     """A machine on which steps and trials take the seconds that it is told, and no others.
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from .._device import is_out_of_memory, resolve_device
 from .._fork import Lock
-from .._threads import threads_here, threads_worth
+from .._threads import most_threads, threads_here, threads_worth
 from .._warn import warn
 from ..exceptions import FormatError
 from ..files.learned import records_from_arrays, records_to_arrays
@@ -266,13 +266,13 @@ class Fit:
 
     def _n_threads(self):
         """Return how many threads make a step: with little work, they would wait for each other."""
-        if torch.get_num_threads() == 1:  # nothing to choose, and no work to count
+        if most_threads() == 1:  # nothing to choose, and no work to count
             return 1
         n_parts = self.processes.size * self.plan.gradient_accumulation
         n_rows = min(self.plan.batch_size, len(self.rows))
         with threads_here(1):  # others might have to be waited for
             work = self.task.work(-(-n_rows // n_parts))
-        return threads_worth(work) if work else torch.get_num_threads()
+        return threads_worth(work) if work else most_threads()
 
     def _title(self):
         title, n_processes = f"{self.name} on {self.task.device}", self.processes.size
