@@ -3,9 +3,9 @@
     SKVQDRAW_DATA=folder python benchmarks/bench_busy.py --out benchmarks/results/busy.json
 
 Each fit has a process of its own and trains for so many seconds; the figure is steps per second,
-from its first record to its last. The busy process multiplies matrices in one thread of numpy. It
-is of equal standing: in a session of its own, at nice 0, since Linux shares cores out between
-sessions before it looks at processes.
+from its first record to its last. Of `ClusterBoosting` it is stages per second. The busy process
+multiplies matrices in one thread of numpy. It is of equal standing: in a session of its own, at
+nice 0, since Linux shares cores out between sessions before it looks at processes.
 
 With `--against`, another checkout of the package is measured in turns with this one. With `--only`,
 the figures of other fits stay in the file.
@@ -17,10 +17,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from machine import Report
 from mnist import IMAGE_SHAPE, load_images
 
@@ -32,7 +32,7 @@ from skvqdraw.priors import AutoregressivePrior
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 
 BUSY = "import numpy as np; a = np.ones((500, 500))\nwhile True: a @ a"
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _vectors():
@@ -71,14 +71,21 @@ FITS = {
         VQVAE(512, autoencoder=ConvAutoencoder(IMAGE_SHAPE)),
         load_images(quick).X[:20_000],
     ),
+    "ClusterBoosting, stages": lambda quick: (
+        ClusterBoosting(10, 64),
+        load_images(quick).X[:8_000],
+    ),
     "prior": lambda quick: (AutoregressivePrior(n_options=16, early_stopping=False), _codes()),
 }
 
 
-def steps_per_second(name, n_threads, seconds, quick):
+def steps_per_second(name, seconds, quick):
     """Return the rate of a fit in this process."""
-    torch.set_num_threads(n_threads)
     estimator, X = FITS[name](quick)
+    if isinstance(estimator, ClusterBoosting):
+        started = time.perf_counter()
+        estimator.set_params(random_state=0).fit(X)
+        return round(estimator.n_stages / (time.perf_counter() - started), 3)
     estimator.set_params(max_steps=None, max_time=seconds, random_state=0).fit(X)
     curve = estimator.loss_curve_
     if len(curve) < 2:  # a single record: its start is not known, the whole fit's is
@@ -93,7 +100,7 @@ def neighbor(busy):
     if not busy:
         yield
         return
-    environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY], env=environment, start_new_session=True
     )
@@ -111,11 +118,10 @@ def main():
     parser.add_argument("--seconds", type=float, default=20.0, help="of each fit")
     parser.add_argument("--out", help="the JSON file to write, section by section")
     parser.add_argument("--quick", action="store_true", help="only see that it runs: no figures")
-    parser.add_argument("--subject", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--subject", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.subject:
-        name, n_threads = arguments.subject
-        rate = steps_per_second(name, int(n_threads), arguments.seconds, arguments.quick)
+        rate = steps_per_second(arguments.subject, arguments.seconds, arguments.quick)
         print(json.dumps(rate))
         return
     report = Report(arguments.out, go_on=True, benchmark="busy", seconds=arguments.seconds)
@@ -134,9 +140,10 @@ def main():
 
 def measure(name, n_threads, checkout, arguments):
     """Return the rate of a fit in a process of its own, by the package of a checkout."""
-    command = [sys.executable, __file__, "--subject", name, str(n_threads)]
+    command = [sys.executable, __file__, "--subject", name]
     command += ["--seconds", str(arguments.seconds), *["--quick"] * arguments.quick]
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    threads = dict.fromkeys(THREADS, str(n_threads))  # of all libraries
+    environment = {**os.environ, **threads, "PYTHONPATH": str(checkout)}
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return json.loads(run.stdout.splitlines()[-1])
 

@@ -2,18 +2,21 @@
 
 import itertools
 import pickle
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import NotFittedError
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from skvqdraw import ClusterBoosting, load
+from skvqdraw import ClusterBoosting, _meeting, load
 from skvqdraw.boosting.beam import BeamSearch
 from skvqdraw.boosting.kmeans import nearest, refit
 from skvqdraw.losses import LogLoss
@@ -574,3 +577,53 @@ def test_progress(digits, capsys, verbose):
     out, err = capsys.readouterr()
     assert ("3/3" in err) == (verbose == 1)
     assert ("ClusterBoosting, stage 2: loss before it" in out) == (verbose == 2)
+
+
+class Verdicts:
+    """Answers in turn whether threads meet, each after a hundredth of a second; notes the calls."""
+
+    def __init__(self, *verdicts):
+        self.left, self.n_calls = [*verdicts], 0
+
+    def __call__(self):
+        self.n_calls += 1
+        time.sleep(0.01)
+        return self.left.pop(0)
+
+
+def test_while_threads_wait_one_of_them_computes(monkeypatch):
+    def n_threads(busy, n_multiplications=2**27):
+        with busy.avoided(n_multiplications):
+            return {pool["num_threads"] for pool in threadpool_info()}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        verdicts = Verdicts(False, True)
+        monkeypatch.setattr(_meeting, "threads_meet", verdicts)
+        busy = _meeting.BusyMachine()
+        assert n_threads(busy) == n_threads(busy) == {1}  # the verdict holds for a while
+        assert n_threads(busy, 2**27 - 1) != {1}
+        assert verdicts.n_calls == 1
+        busy._next_trial = 0.0
+        assert n_threads(busy) == n_threads(busy) != {1}
+        assert verdicts.n_calls == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_fit_whose_threads_wait_is_that_of_one_thread(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(3000, 700)).astype(np.float32)
+    with threadpool_limits(1):
+        expected = ClusterBoosting(2, 64, random_state=0).fit(X)
+    verdicts = Verdicts(False)
+    monkeypatch.setattr(_meeting, "threads_meet", verdicts)
+    monkeypatch.setattr(_meeting, "PATIENCE", 10**6)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone = ClusterBoosting(2, 64, random_state=0).fit(X)
+    finally:
+        torch.set_num_threads(before)
+    assert verdicts.n_calls == 1
+    assert_array_equal(alone.codebooks_, expected.codebooks_)

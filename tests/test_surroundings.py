@@ -264,7 +264,7 @@ FORKED = """
 import os, sys
 import numpy as np, torch
 from skvqdraw import VQDRAW, ClusterBoosting
-from skvqdraw.training import fit
+from skvqdraw import _meeting
 from skvqdraw.refiners import ConvRefiner
 torch.set_num_threads(2)
 X = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
@@ -272,7 +272,7 @@ vq = VQDRAW(4, 16, max_steps=3, random_state=0, device="cpu").fit(X)
 boosting = ClusterBoosting(2, 16, random_state=0).fit(X)
 codes = vq.encode(X), boosting.encode(X)
 images = VQDRAW(3, 16, refiner=ConvRefiner((4, 4)), max_steps=2, device="cpu").fit(X[:, :16])
-fit._starting.__enter__()  # as another thread would that begins a fit
+_meeting._limiting.__enter__()  # as another thread would that begins a fit
 child = os.fork()
 if child == 0:
     same = (vq.encode(X) == codes[0]).mean() > 0.99 and (boosting.encode(X) == codes[1]).all()

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from .._codes import codes_dtype, option_frequencies
+from .._meeting import BusyMachine
 from .._rows import float_dtype, take_rows, tiles
 from .beam import BeamSearch
 from .kmeans import cluster, refit
@@ -78,18 +79,32 @@ class BoostingFit:
     def run(self):
         """Find the codebooks, and store all that a fit learns in the estimator."""
         estimator = self.estimator
-        state = None
+        state, busy = None, BusyMachine()
+        work = len(self.rows) * self.X.shape[1] * estimator.n_options
         for s in tqdm(
             range(estimator.n_stages),
             desc="ClusterBoosting",
             unit="stage",
             disable=estimator.verbose != 1,
         ):
-            state = self._state_before(s, state)
-            if estimator.verbose > 1:
-                loss = np.average(self.loss._losses(state), weights=self._weight_of(state))
-                print(f"ClusterBoosting, stage {s}: loss before it {loss:.6g}")
-            self.codebooks_SKD[s] = self._new_codebook(s, state)
+            with busy.avoided(work):
+                state = self._state_before(s, state)
+                if estimator.verbose > 1:
+                    loss = np.average(self.loss._losses(state), weights=self._weight_of(state))
+                    print(f"ClusterBoosting, stage {s}: loss before it {loss:.6g}")
+                self.codebooks_SKD[s] = self._new_codebook(s, state)
+        with busy.avoided(work):
+            codes_NS, stage_loss_S = self._finished(state)
+        estimator.loss_ = self.loss
+        estimator.mean_ = self.mean_D
+        estimator.codebooks_ = self.codebooks_SKD
+        estimator.stage_loss_ = stage_loss_S
+        estimator.code_usage_ = option_frequencies(codes_NS, estimator.n_options)
+        estimator.n_iter_ = self.n_iter
+
+    def _finished(self, state):
+        """Return codes of the training rows and the loss after each stage, refitted if asked."""
+        estimator = self.estimator
         if self.keeps_state:
             self._one_stage_on(estimator.n_stages, state)
             codes_NS, stage_loss_S = self.codes_NS, self._average(self.losses_SN)
@@ -97,12 +112,7 @@ class BoostingFit:
             codes_NS, stage_loss_S = self._judge(self.codebooks_SKD)
         if estimator.n_refits:
             codes_NS, stage_loss_S = self._refit(codes_NS, stage_loss_S)
-        estimator.loss_ = self.loss
-        estimator.mean_ = self.mean_D
-        estimator.codebooks_ = self.codebooks_SKD
-        estimator.stage_loss_ = stage_loss_S
-        estimator.code_usage_ = option_frequencies(codes_NS, estimator.n_options)
-        estimator.n_iter_ = self.n_iter
+        return codes_NS, stage_loss_S
 
     def _state_before(self, s, state):
         """Return the state of the training rows of stage s, as `encode` would leave them."""

@@ -7,10 +7,9 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from .._device import is_out_of_memory, resolve_device
-from .._fork import Lock
+from .._meeting import one_thread
 from .._threads import most_threads, threads_here, threads_worth
 from .._warn import warn
 from ..exceptions import FormatError
@@ -31,8 +30,6 @@ _JUDGED_ROWS = 2048
 _FEW_STEPS = 50
 # What a snapshot has of the state besides arrays.
 _NUMBERS = ("step", "first_step", "n_steps", "start_up_seconds")
-# Held while the start of a fit has the process to itself.
-_starting = Lock()
 
 
 class Fit:
@@ -114,9 +111,8 @@ class Fit:
         weight = np.zeros_like(self.sample_weight)
         weight[self.rows] = self._unit_weight[self.rows]
         self._build(draw_seed(self.rng))
-        # One thread: sums over several round another way for another number of them. One fit at a
-        # time: of two that limit the process's threads, the first to leave would undo the limit.
-        with _starting, threadpool_limits(1):
+        # One thread: sums over several round another way for another number of them.
+        with one_thread():
             task.learn(self.X, self.y, self.rows, weight, self.rng)
         task.network.to(task.device)
         # Start as process 0 does: another processor may round its own start another way.

@@ -1,25 +1,16 @@
 """How many threads share the operators of a training step: as many as meet without waiting.
 
-Threads that share an operator meet at its end. Beside a process that keeps a core busy, one of them
-may wait there for a time slice of the system, some milliseconds, and a step has hundreds of
-operators: with two threads on two cores it may take a hundred times as long as with one.
+A step has hundreds of operators. Where threads wait at the end of each, a step of two threads on
+two cores may take a hundred times as long as one of one thread.
 """
 
 import time
 
-import torch
-
+from .._meeting import PATIENCE, threads_meet
 from .._threads import set_threads_here, threads_here
 
-# Seconds of a trial, more than a time slice; seconds within which threads meet on an idle machine;
-# and the share of a trial that later meetings may take.
-_TRIAL, _AT_ONCE, _LATE = 0.01, 5e-4, 0.5
-# More threads are tried again after so many times the seconds of the trial that failed.
-_PATIENCE = 20
 # A step that takes so many times as long as the fastest is a reason for another trial.
 _SUSPICIOUS = 1.5
-# Values of a tensor for each thread that is to have a share of an operator.
-_VALUES_PER_THREAD = 2**15
 
 
 class StepThreads:
@@ -55,7 +46,7 @@ class StepThreads:
             numbers = sorted(halves | {self.most - 1}, reverse=True)
             self.n = next(n for n in numbers if n == 1 or self._meet(n))
             seconds = self._clock() - began
-            self._next_trial = began + _PATIENCE * seconds
+            self._next_trial = began + PATIENCE * seconds
             self._fastest = max(self._fastest, self._seconds)
         set_threads_here(self.n)
         self._step_began = self._clock()
@@ -86,15 +77,4 @@ class StepThreads:
 def meet_at_once(n_threads):
     """Return whether so many threads, which this one has from now on, meet without waiting."""
     set_threads_here(n_threads)
-    values = torch.zeros(n_threads * _VALUES_PER_THREAD, dtype=torch.float32, device="cpu")
-    for _ in range(2):  # a short disturbance is none
-        values.add_(0)  # threads that sleep take some milliseconds to wake up
-        began = meeting = time.perf_counter()
-        late = 0.0
-        while meeting - began < _TRIAL and late <= _LATE * _TRIAL:
-            values.add_(0)
-            before, meeting = meeting, time.perf_counter()
-            late += meeting - before if meeting - before > _AT_ONCE else 0.0
-        if late <= _LATE * _TRIAL:
-            return True
-    return False
+    return threads_meet()
