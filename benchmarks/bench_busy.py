@@ -32,7 +32,7 @@ from skvqdraw.priors import AutoregressivePrior
 from skvqdraw.refiners import ConvRefiner, MLPRefiner
 
 BUSY = "import numpy as np; a = np.ones((500, 500))\nwhile True: a @ a"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def _vectors():
