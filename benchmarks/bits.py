@@ -8,7 +8,8 @@ reconstructions, scores, soft assignments, proposals, samples, the fingerprint, 
 file holds. Both commits run on this machine, each in a process of its own, with two threads of
 PyTorch. The exit status is 1 if something differs. `--only` selects cases by a part of their name.
 
-A file's text has parameters and names of classes; versions of libraries are left out.
+A file's text has parameters and names of classes; versions of libraries are left out. Run it on an
+idle machine: beside a busy process fewer threads make large steps, and sums round another way.
 """
 
 import argparse
